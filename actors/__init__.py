@@ -1,0 +1,1 @@
+"""The rooms of a site: pure logic, its ports and adapters, and thin Ray shells."""

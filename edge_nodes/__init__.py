@@ -1,0 +1,1 @@
+"""The door of a site: composition root, command line and HTTP."""

@@ -1,0 +1,86 @@
+"""Every bound of the system, each with its unit in the name and its reason, and the relations that must hold.
+
+A number that limits memory, disk, time, retries or sizes stands here and nowhere else; sizes that follow from a
+layout (a ring of buckets, a record) stand beside that layout.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+SECOND_US: Final = 1_000_000
+MINUTE_US: Final = 60 * SECOND_US
+HOUR_US: Final = 60 * MINUTE_US
+DAY_US: Final = 24 * HOUR_US
+
+# --- Identities: printable ASCII of fixed width, so that a run of records is a set of columns. ---
+TRANSACTION_ID_BYTES_MAX: Final = 64  # a UUID is 36; room for a caller's own prefix
+TOKEN_BYTES_MAX: Final = 64  # card and device tokens of the known vaults are 16 to 40
+NAME_BYTES_MAX: Final = 32  # terminals, merchants and sites are named by people
+LABEL_ID_BYTES_MAX: Final = 64  # made by the source of the label: a UUID or a case number
+
+# --- Money. ---
+AMOUNT_MINOR_MAX: Final = 100_000_000  # a million in a two-decimal currency: above it a till has a fault
+
+# --- Time. ---
+OCCURRED_AHEAD_US_MAX: Final = 60 * SECOND_US  # a device's clock drifts by seconds; a minute is generous
+OCCURRED_BEHIND_US_MAX: Final = 7 * DAY_US  # a site may be cut off for seven days and then hand in what it has
+OCCURRED_BEHIND_US_REFUSED: Final = 400 * DAY_US  # older than any dispute window: a wrong clock, not a late payment
+CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a larger step is somebody's hand
+
+# --- The door. ---
+BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
+BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
+BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size
+PAGE_ITEMS_MAX: Final = 500  # a page is built while no decision is made: about 5 ms
+PAGE_SCAN_RECORDS_MAX: Final = 20_000  # a filter that matches nothing still answers within about 50 ms
+INFLIGHT_REQUESTS_MAX: Final = 4_096  # beyond it the door answers 503 at once instead of queueing without end
+API_KEYS_MAX: Final = 10_000  # a site has tills, not customers
+LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
+
+# --- The journal. ---
+SEGMENT_BYTES: Final = 16 * MIB  # large enough to make sealing rare, small enough to ship and compress whole
+SEGMENT_BYTES_MIN: Final = 64 * KIB  # tests and simulations use small ones
+RECORD_BODY_BYTES_MAX: Final = 1 * MIB  # a list or a configuration in full is the largest body
+APPEND_BYTES_MAX: Final = 2 * MIB  # records of one decision, or one list, under one checksum
+JOURNAL_BYTES_MAX: Final = 8 * 1024 * MIB  # about 14 million decisions; configurable
+JOURNAL_RESERVE_BYTES: Final = 2 * SEGMENT_BYTES  # kept free, so that acknowledging and sealing work on a full disk
+COMMIT_PENDING_BYTES_MAX: Final = 8 * MIB  # what may wait for one flush; beyond it the gate answers 503
+
+# --- Idempotency. ---
+IDEMPOTENCY_AGE_US: Final = 8 * DAY_US  # a day more than the longest cut, so that a late retry still finds its answer
+IDEMPOTENCY_IDS_MAX: Final = 5_000_000  # eight days at seven decisions a second
+IDEMPOTENCY_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
+
+# --- Feature state. ---
+CARDS_MAX: Final = 100_000  # cards a site has seen lately; configurable, 1 KiB each
+TERMINALS_MAX: Final = 4_096  # terminals of one site, with room
+CHECKPOINT_EVERY_RECORDS: Final = 200_000  # replaying this many takes about two seconds at a start
+CHECKPOINTS_KEPT: Final = 2  # the newest may be damaged by the very crash it is needed for
+
+# --- Labels. ---
+LABELS_MAX: Final = 500_000  # labelled transactions remembered for corrections; oldest forgotten first
+
+# --- Lists and bundles. ---
+LIST_ENTRIES_MAX: Final = 10_000  # a list is journaled whole when it becomes active
+BUNDLES_KEPT: Final = 3  # the active one and two to go back to
+TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
+TREE_NODES_MAX: Final = 1_000_000
+GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
+
+_BATCH_ITEM_BYTES: Final = 1_000
+
+if BATCH_BODY_BYTES_MAX < BATCH_ITEMS_MAX * _BATCH_ITEM_BYTES:
+    raise AssertionError("a full batch of large decisions must fit its body bound")
+if APPEND_BYTES_MAX < RECORD_BODY_BYTES_MAX + 64 * KIB:
+    raise AssertionError("the largest record must fit an append")
+if SEGMENT_BYTES < 2 * APPEND_BYTES_MAX:
+    raise AssertionError("a segment must hold several of the largest appends")
+if COMMIT_PENDING_BYTES_MAX < APPEND_BYTES_MAX:
+    raise AssertionError("one append must fit what may wait for a flush")
+if JOURNAL_BYTES_MAX < 10 * JOURNAL_RESERVE_BYTES:
+    raise AssertionError("the reserve must be a small part of the journal")
+if IDEMPOTENCY_AGE_US <= OCCURRED_BEHIND_US_MAX:
+    raise AssertionError("a payment handed in after the longest cut must still find its first answer")
+if IDEMPOTENCY_IDS_MAX % IDEMPOTENCY_GENERATIONS:
+    raise AssertionError("generations share the ids equally")

@@ -1,0 +1,163 @@
+"""Records: the canonical bytes of everything that changes a gate's state, the same in journal, frame and replay.
+
+A record is a fixed head and a body. `site / gate / epoch / lane / seq` identifies it for ever; `seq` has no gaps in
+its lane; `pos` is gate-wide and contiguous: the order in which the state changed. A lane whose bodies have one fixed
+width (decisions) is read as columns by `np.frombuffer`; the others carry canonical JSON.
+"""
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Self
+
+import numpy as np
+
+from tidegate.limits import NAME_BYTES_MAX, RECORD_BODY_BYTES_MAX, TOKEN_BYTES_MAX, TRANSACTION_ID_BYTES_MAX
+
+
+class Lane(IntEnum):
+    """What kind of importance a record has; each lane has its own sequence and chain."""
+
+    MONEY = 0
+    DECISIONS = 1
+    EVENTS = 2
+    TRACES = 3
+
+
+class Kind(IntEnum):
+    """What a record says. Numbers are never reused."""
+
+    DECISION = 1
+    EPOCH_STARTED = 16
+    BUNDLE_ACTIVATED = 17
+    LISTS_ACTIVATED = 18
+    CONFIG_ACTIVATED = 19
+    LABEL_RECEIVED = 20
+    CARD_EVICTED = 21
+    TERMINAL_EVICTED = 22
+    CLOCK_STEPPED = 23
+    TAIL_CUT = 24
+    RANGE_LOST = 25
+
+
+FEATURE_SLOTS: Final = 40
+"""Width of the stored vector: a changed feature set changes its fingerprint, not the record."""
+REASON_SLOTS: Final = 8
+
+_HEAD: Final = struct.Struct("<QQqBBHI")
+HEAD_BYTES: Final = _HEAD.size
+HEAD_FIELDS: Final = [
+    ("seq", "<u8"),
+    ("pos", "<u8"),
+    ("time_us", "<i8"),
+    ("lane", "u1"),
+    ("kind", "u1"),
+    ("flags", "<u2"),
+    ("size", "<u4"),
+]
+
+DECISION_FIELDS: Final = [
+    ("transaction_id", f"S{TRANSACTION_ID_BYTES_MAX}"),
+    ("merchant", f"S{NAME_BYTES_MAX}"),
+    ("card", f"S{TOKEN_BYTES_MAX}"),
+    ("terminal", f"S{NAME_BYTES_MAX}"),
+    ("device", f"S{TOKEN_BYTES_MAX}"),
+    ("currency", "S3"),
+    ("country", "S2"),
+    ("mcc", "S4"),
+    ("channel", "u1"),
+    ("entry_mode", "u1"),
+    ("attempt", "<u2"),
+    ("amount_minor", "<i8"),
+    ("occurred_us", "<i8"),
+    ("request_hash", "S16"),
+    ("feature_us", "<i8"),
+    ("features_as_of_us", "<i8"),
+    ("feature_fingerprint", "S16"),
+    ("features", "<f4", (FEATURE_SLOTS,)),
+    ("margin", "<f4"),
+    ("probability", "<f8"),
+    ("outcome", "u1"),
+    ("risk_score", "u1"),
+    ("risk_level", "u1"),
+    ("mode", "u1"),
+    ("reasons", "<u2", (REASON_SLOTS,)),
+    ("bundle", "S16"),
+    ("config", "S16"),
+    ("lists_version", "<u8"),
+    ("overlay_version", "<u8"),
+]
+DECISION: Final = np.dtype(HEAD_FIELDS + DECISION_FIELDS)
+"""One decision record, packed, little endian; head included."""
+DECISION_BODY_BYTES: Final = DECISION.itemsize - HEAD_BYTES
+
+EVENT_SCHEMA: Final = "head + canonical JSON: UTF-8, sorted keys, no blanks, integers and strings only"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: `body` are its bytes after the head."""
+
+    lane: Lane
+    kind: Kind
+    seq: int
+    pos: int
+    time_us: int
+    body: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes: head of 32 bytes and body."""
+        head = _HEAD.pack(self.seq, self.pos, self.time_us, self.lane, self.kind, 0, len(self.body))
+        return head + self.body
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview, offset: int = 0) -> Self:
+        """Return the record that begins at `offset`.
+
+        Raises:
+            ValueError: the head names an unknown lane or kind, or the body is cut short or too large.
+        """
+        if len(data) - offset < HEAD_BYTES:
+            raise ValueError(f"record head at byte {offset} is cut short")
+        seq, pos, time_us, lane, kind, _flags, size = _HEAD.unpack_from(data, offset)
+        body = bytes(data[offset + HEAD_BYTES : offset + HEAD_BYTES + size])
+        if size > RECORD_BODY_BYTES_MAX or len(body) != size:
+            raise ValueError(f"record body at byte {offset} has {len(body)} of {size} bytes")
+        return cls(Lane(lane), Kind(kind), seq, pos, time_us, body)
+
+    def values(self) -> dict[str, Any]:
+        """Return what a record of the events lane says.
+
+        Raises:
+            ValueError: the body is no JSON.
+        """
+        values: dict[str, Any] = json.loads(self.body)
+        return values
+
+
+def event_body(values: dict[str, Any]) -> bytes:
+    """Return `values` as canonical JSON, the body of a record of the events lane."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def fingerprint(text: str) -> str:
+    """Return the first 16 hex digits of the SHA-256 of `text`: names a schema or a declaration."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SCHEMAS: Final[dict[Lane, str]] = {
+    Lane.DECISIONS: fingerprint(repr(DECISION.descr)),
+    Lane.EVENTS: fingerprint(EVENT_SCHEMA),
+}
+"""Fingerprints of the lanes in use. Money and traces get theirs with their first record: an addition."""
+
+
+def chain(before: bytes, record: bytes) -> bytes:
+    """Return the running hash of a lane after `record` (its canonical bytes): SHA-256(before ‖ record)."""
+    return hashlib.sha256(before + record).digest()
+
+
+CHAIN_START: Final = bytes(32)
