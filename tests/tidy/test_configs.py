@@ -1,0 +1,44 @@
+"""Every configuration file loads through the code that reads it in life."""
+
+from pathlib import Path
+
+import pytest
+
+from tidegate.errors import SettingsError
+from tidegate.settings import merge, parse, site_settings
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def _layer(name: str) -> dict[str, object]:
+    return parse(name, (CONFIGS / "edge" / name).read_text())
+
+
+def test_the_demo_site_loads() -> None:
+    assert site_settings([_layer("site.toml")], names="site.toml").door.port == 8410
+
+
+def test_the_production_layer_wins_and_keeps_what_it_does_not_say() -> None:
+    settings = site_settings([_layer("site.toml"), _layer("production.toml")], names="both")
+
+    assert settings.profile == "production"
+    assert settings.door.port == 8410
+
+
+def test_every_toml_file_is_toml() -> None:
+    assert [parse(path.name, path.read_text()) for path in CONFIGS.rglob("*.toml")]
+
+
+def test_a_wrong_field_is_named_with_its_file() -> None:
+    with pytest.raises(SettingsError, match=r"site\.toml: door\.port: .*65535"):
+        site_settings([merge([_layer("site.toml"), {"door": {"port": 70000}}])], names="site.toml")
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(SettingsError, match="dor: Extra inputs"):
+        site_settings([_layer("site.toml"), {"dor": {}}], names="site.toml")
+
+
+def test_a_clock_that_follows_events_is_refused_in_production() -> None:
+    with pytest.raises(SettingsError, match=r"clock\.source"):
+        site_settings([_layer("site.toml"), {"profile": "production", "clock": {"source": "events"}}], names="x")

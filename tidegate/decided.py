@@ -1,0 +1,119 @@
+"""A decision as it is stored and answered: one value that packs into the record and renders every answer."""
+
+import struct
+from typing import Any, Final, NamedTuple, Self
+
+from tidegate.clock import rfc3339
+from tidegate.decision import NO_SCORE, REASONS, Mode, Outcome, RiskLevel
+from tidegate.ids import EpochId, GateId, RecordId, SiteId
+from tidegate.records import DECISION_BODY_BYTES, FEATURE_SLOTS, REASON_SLOTS, Lane, Record
+
+_BODY: Final = struct.Struct(f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQ")
+if _BODY.size != DECISION_BODY_BYTES:
+    raise AssertionError(f"the packed decision has {_BODY.size} bytes, its schema {DECISION_BODY_BYTES}")
+
+
+def _text(field: bytes) -> str:
+    return field.rstrip(b"\0").decode("ascii")
+
+
+class Decided(NamedTuple):
+    """All that one decision rested on and came to, in the order of `records.DECISION_FIELDS`."""
+
+    transaction_id: str
+    merchant: str
+    card: str
+    terminal: str
+    device: str
+    currency: str
+    country: str
+    mcc: str
+    channel: int
+    entry_mode: int
+    attempt: int
+    amount_minor: int
+    occurred_us: int
+    request_hash: bytes
+    feature_us: int
+    features_as_of_us: int
+    feature_fingerprint: str
+    features: bytes
+    margin: float
+    probability: float
+    outcome: Outcome
+    risk_score: int
+    risk_level: RiskLevel
+    mode: Mode
+    reasons: tuple[int, ...]
+    bundle: str
+    config: str
+    lists_version: int
+    overlay_version: int
+
+    def to_body(self) -> bytes:
+        """Return the fixed-width body of the decision's record."""
+        texts = [field.encode("ascii") for field in self[:8]]
+        reasons = self.reasons + (0,) * (REASON_SLOTS - len(self.reasons))
+        fingerprint, features, margin, probability = self[16:20]
+        return _BODY.pack(
+            *texts,
+            *self[8:16],
+            fingerprint.encode("ascii"),
+            features,
+            margin,
+            probability,
+            *self[20:24],
+            *reasons,
+            self.bundle.encode("ascii"),
+            self.config.encode("ascii"),
+            self.lists_version,
+            self.overlay_version,
+        )
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Self:
+        """Return the decision that `body` stores; the exact inverse of `to_body`."""
+        f = _BODY.unpack(body)
+        reasons = tuple(number for number in f[24 : 24 + REASON_SLOTS] if number)
+        bundle, config, lists_version, overlay_version = f[24 + REASON_SLOTS :]
+        words = (Outcome(f[20]), f[21], RiskLevel(f[22]), Mode(f[23]))
+        versions = (_text(bundle), _text(config), lists_version, overlay_version)
+        return cls._make((*map(_text, f[:8]), *f[8:16], _text(f[16]), *f[17:20], *words, reasons, *versions))
+
+
+def record_id(site: SiteId, gate: GateId, epoch: EpochId, record: Record) -> RecordId:
+    """Return the identity of a record of one gate."""
+    return RecordId(site, gate, epoch, record.lane, record.seq)
+
+
+def reason_words(numbers: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Return reasons as they are answered; a number of a newer catalogue keeps its number."""
+    known = ((number, REASONS.get(number)) for number in numbers)
+    return [
+        {"code": r.code, "source": r.source.value, "text": r.text}
+        if r
+        else {"code": f"REASON_{number}", "source": "system", "text": "A reason of a newer version."}
+        for number, r in known
+    ]
+
+
+def answer(
+    site: SiteId, gate: GateId, epoch: EpochId, record: Record, decided: Decided, *, replayed: bool
+) -> dict[str, Any]:
+    """Return the answer to a decision: a pure function of its record, so a retry gets the first one again."""
+    return {
+        "decision_id": f"{site}.{gate}.{epoch}.L{Lane.DECISIONS:d}.{record.seq}",
+        "transaction_id": decided.transaction_id,
+        "outcome": decided.outcome.word,
+        "risk_score": None if decided.risk_score == NO_SCORE else decided.risk_score,
+        "risk_level": decided.risk_level.name.lower(),
+        "probability": round(decided.probability, 6),
+        "reasons": reason_words(decided.reasons),
+        "mode": decided.mode.name.lower(),
+        "decided_by": "edge",
+        "site": site,
+        "bundle": decided.bundle,
+        "features_as_of": rfc3339(decided.features_as_of_us),
+        "decided_at": rfc3339(record.time_us),
+        "replayed": replayed,
+    }

@@ -1,0 +1,22 @@
+"""Compiles the numeric kernels into numba's cache, so that no first decision and no first test waits for them.
+
+Run by `make setup`: `python -m tidegate.warm`.
+"""
+
+import sys
+import time
+
+from tidegate import trees
+from tidegate.features import kernel
+
+
+def main() -> None:
+    """Compile every kernel by using it once."""
+    started = time.perf_counter()
+    kernel.warm()
+    trees.warm()
+    sys.stdout.write(f"kernels compiled in {time.perf_counter() - started:.1f} s\n")
+
+
+if __name__ == "__main__":
+    main()
