@@ -222,7 +222,7 @@ def _read_card(card: Any, out: Vector) -> None:
         hour_sum += card.five_sum[slot]
         if back <= 1:
             recent += card.five_count[slot]
-    count, total, bits, bits_now = 0, 0.0, 0, 0
+    count, total, bits, bits_now = 0, 0.0, np.int64(0), np.int64(0)
     for back in range(-1, HOUR_SLOTS - 1):
         slot = (card.hour_head - back) % HOUR_SLOTS
         count += card.hour_count[slot]
@@ -255,7 +255,7 @@ def _read_card(card: Any, out: Vector) -> None:
 
 
 @kernel
-def _ones(bits: int) -> int:
+def _ones(bits: Any) -> int:
     count = 0
     while bits:
         bits &= bits - 1
@@ -286,12 +286,13 @@ def _read_counts(terminal: Any, out: Vector) -> None:
 
 
 @kernel
-def _good(terminal: Any, back: int) -> int:
+def _good(terminal: Any, back: int) -> Any:
     """Known good payments of the day `back` days ago: none inside the label delay, since frauds may still show up."""
     if back <= LABEL_DELAY_DAYS:
-        return 0
+        return np.int64(0)
     slot = (terminal.day_head - back) % TERMINAL_DAY_SLOTS
-    return max(np.int64(terminal.day_count[slot]) - np.int64(terminal.day_fraud[slot]), 0)
+    count, fraud = np.int64(terminal.day_count[slot]), np.int64(terminal.day_fraud[slot])
+    return count - fraud if count > fraud else np.int64(0)
 
 
 @kernel
