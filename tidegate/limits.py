@@ -46,6 +46,7 @@ APPEND_BYTES_MAX: Final = 2 * MIB  # records of one decision, or one list, under
 JOURNAL_BYTES_MAX: Final = 8 * 1024 * MIB  # about 14 million decisions; configurable
 JOURNAL_RESERVE_BYTES: Final = 2 * SEGMENT_BYTES  # kept free, so that acknowledging and sealing work on a full disk
 COMMIT_PENDING_BYTES_MAX: Final = 8 * MIB  # what may wait for one flush; beyond it the gate answers 503
+LOST_RANGES_TOLD_MAX: Final = 100  # they fit one append of the smallest segment; beyond it the last covers the rest
 
 # --- Idempotency. ---
 IDEMPOTENCY_AGE_US: Final = 8 * DAY_US  # a day more than the longest cut, so that a late retry still finds its answer
