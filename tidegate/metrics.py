@@ -18,7 +18,7 @@ MetricName = Literal[
 ]
 MEANINGS: Final[dict[MetricName, str]] = {
     "tidegate_decisions_total": "Decisions made and durable, by outcome.",
-    "tidegate_decision_seconds": "Time of a decision by stage: verify, features, score, decide, journal, total.",
+    "tidegate_decision_seconds": "Time of a decision by stage: verify, decide (features to append), journal, total.",
     "tidegate_replayed_total": "Retries that were answered with their first answer.",
     "tidegate_refused_total": "Requests refused, by error code.",
     "tidegate_labels_total": "Labels applied, by verdict.",
@@ -30,7 +30,7 @@ MEANINGS: Final[dict[MetricName, str]] = {
     "tidegate_clock_behind_seconds": "How far the machine's clock is behind the highest time seen.",
     "tidegate_mode": "Mode of the latest decision: 0 fresh, 1 aging, 2 stale, 3 blind.",
 }
-STAGES: Final = ("verify", "features", "score", "decide", "journal", "total")
+STAGES: Final = ("verify", "decide", "journal", "total")
 LATENCY_BUCKETS_S: Final = (
     0.00001,
     0.00002,

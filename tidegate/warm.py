@@ -6,15 +6,15 @@ Run by `make setup`: `python -m tidegate.warm`.
 import sys
 import time
 
-from tidegate import trees
-from tidegate.features import kernel
+from tidegate.features.kernel import warm as warm_features
+from tidegate.trees import warm as warm_trees
 
 
 def main() -> None:
     """Compile every kernel by using it once."""
     started = time.perf_counter()
-    kernel.warm()
-    trees.warm()
+    warm_features()
+    warm_trees()
     sys.stdout.write(f"kernels compiled in {time.perf_counter() - started:.1f} s\n")
 
 

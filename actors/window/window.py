@@ -150,6 +150,10 @@ class Window:
         card_slot, terminal_slot = self.cards.find(card), self.terminals.find(terminal)
         kernel.label(self.card_state, card_slot, self.terminal_state, terminal_slot, now_us, event_us, delta)
 
+    def fits(self, other: "Window") -> bool:
+        """Tell whether another window has the same bounds: one stored under others is rebuilt, not stretched."""
+        return (self.cards.bound, self.terminals.bound) == (other.cards.bound, other.terminals.bound)
+
     def to_bytes(self) -> dict[str, bytes | dict[str, Any]]:
         """Return everything as parts: what a checkpoint stores."""
         return {

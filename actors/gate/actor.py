@@ -1,0 +1,199 @@
+"""The Ray shell of a gate: one process that owns the socket, the event loop, the journal and the model.
+
+The door's application is handed in as an import path, so that the room knows no door.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import secrets
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
+from actors.gate.gate import Gate
+from actors.gate.service import Service
+from actors.gate.start import open_gate, save_checkpoint
+from actors.journal.disk import PosixDisk
+from actors.journal.layout import located
+from actors.scorer.disk import BundleFolder
+from actors.scorer.model import Scorer
+from tidegate.clock import Clock, EventClock, SystemClock
+from tidegate.errors import SettingsError
+from tidegate.lists import Lists
+from tidegate.records import Kind
+from tidegate.settings import SiteSettings
+
+_PROBE_FLUSHES: Final = 64
+_PROBE_BYTES: Final = 640
+_UPKEEP_S: Final = 1.0
+_MARK_HEX: Final = 32
+
+
+def flush_us(folder: Path) -> float:
+    """Return the median time of a small durable write in a folder, in microseconds."""
+    probe = folder / f".probe-{os.getpid()}"
+    handle = os.open(probe, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, _PROBE_FLUSHES * _PROBE_BYTES)
+        return statistics.median(_one_flush_us(handle, at) for at in range(_PROBE_FLUSHES))
+    finally:
+        os.close(handle)
+        probe.unlink()
+
+
+def _one_flush_us(handle: int, at: int) -> float:
+    started = time.perf_counter()
+    os.pwrite(handle, bytes(_PROBE_BYTES), at * _PROBE_BYTES)
+    os.fdatasync(handle)
+    return (time.perf_counter() - started) * 1e6
+
+
+def machine_mark(path: Path) -> str:
+    """Return the mark that names this machine; makes one where there is none.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mark = path.read_text().strip()
+        if len(mark) != _MARK_HEX:
+            raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
+        return mark
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(_MARK_HEX // 2)
+    path.write_text(mark + "\n")
+    return mark
+
+
+def _lists(path: Path) -> Lists:
+    with contextlib.suppress(FileNotFoundError):
+        return Lists.model_validate_json(path.read_bytes())
+    return Lists()
+
+
+def _clock(settings: SiteSettings) -> Clock:
+    return EventClock() if settings.clock.source == "events" else SystemClock()
+
+
+class GateActor:
+    """Starts at once and says `not ready` until the journal is read; then decides until told to stop."""
+
+    def __init__(self, settings_json: str, build: str, keys: bytes) -> None:
+        self._settings = SiteSettings.model_validate_json(settings_json)
+        self._folder = Path(self._settings.data_dir)
+        self._service = Service()
+        self._gate: Gate | None = None
+        self._committer: Committer | None = None
+        self._server: uvicorn.Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        module, name = build.split(":")
+        self._app = getattr(importlib.import_module(module), name)(self._service, keys)
+        self._checkpointed = 0
+
+    async def start(self) -> int:
+        """Open the door and begin to read the journal; return the port."""
+        door = self._settings.door
+        config = uvicorn.Config(
+            self._app, host=door.host, port=door.port, access_log=False, log_level="warning", lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        self._keep(self._server.serve())
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+            if self._server.should_exit:
+                raise SettingsError(f"door.port: {door.host}:{door.port} can't be listened on; is it taken?")
+        self._keep(self._open())
+        return int(self._server.servers[0].sockets[0].getsockname()[1])
+
+    def _keep(self, work: Awaitable[Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._service.failed(str(error))
+
+    async def _open(self) -> None:
+        """Read journal, checkpoint and bundle off the loop, so that `/readyz` answers meanwhile."""
+        gate, places, inline = await asyncio.to_thread(self._load)
+        committer = Committer(
+            journal=gate.journal, inline=inline, on_failure=self._disk_failed, on_flush=self._service.meter.flush
+        )
+        self._gate, self._committer = gate, committer
+        self._checkpointed = gate.journal.durable_pos
+        self._service.opened(gate, committer, places)
+        self._keep(self._tend())
+
+    def _load(self) -> tuple[Gate, list[int], bool]:
+        settings = self._settings
+        scorer = Scorer(BundleFolder(self._folder / "bundles").active())
+        gate, _ = open_gate(
+            settings=settings,
+            machine_mark=machine_mark(Path(settings.machine_mark)),
+            journal_disk=PosixDisk(self._folder / "journal"),
+            checkpoint_disk=PosixDisk(self._folder / "window"),
+            scorer=scorer,
+            lists=_lists(self._folder / "lists.json"),
+            clock=_clock(settings),
+            entropy=os.urandom,
+        )
+        scan = gate.journal.scan()
+        places = [place for place, record in scan if record.kind is Kind.DECISION and located(place)]
+        modes: dict[str, Callable[[], bool]] = {
+            "auto": lambda: flush_us(self._folder) < INLINE_FLUSH_US_MAX,
+            "inline": lambda: True,
+            "thread": lambda: False,
+        }
+        return gate, places, modes[settings.journal.flush]()
+
+    async def _tend(self) -> None:
+        """Save a checkpoint when enough has happened since the last."""
+        while self._gate is not None:
+            await asyncio.sleep(_UPKEEP_S)
+            gate = self._gate
+            if gate.journal.durable_pos - self._checkpointed >= self._settings.window.checkpoint_every_records:
+                await self._checkpoint(gate)
+
+    async def _checkpoint(self, gate: Gate) -> None:
+        if self._committer is None:
+            return
+        await self._committer.durable(gate.journal.last_pos)
+        self._checkpointed = gate.journal.durable_pos
+        save_checkpoint(PosixDisk(self._folder / "window"), gate)
+
+    def _disk_failed(self, why: str) -> None:
+        """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
+        self._service.failed(why)
+        sys.stderr.write(f"tidegate: the journal failed ({why}); the gate restarts from what is durable\n")
+        asyncio.get_running_loop().call_later(1.0, os.kill, os.getpid(), signal.SIGKILL)
+
+    def status(self) -> str | None:
+        """Return why the site isn't ready, or None."""
+        return self._service.why_not_ready
+
+    def pid(self) -> int:
+        """Return the gate's process id."""
+        return os.getpid()
+
+    async def stop(self) -> None:
+        """Close the door, make everything durable, save a checkpoint."""
+        if self._server is not None:
+            self._server.should_exit = True
+        gate, self._gate = self._gate, None
+        if gate is not None and self._committer is not None:
+            await self._checkpoint(gate)
+            self._committer.close()
+            gate.journal.close()

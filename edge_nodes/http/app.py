@@ -1,0 +1,221 @@
+"""The door's application: FastAPI for everything but the fast path, the live page, and one OpenAPI for all of it."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from actors.gate.service import Service, check_filters
+from edge_nodes.http.fast import STATUSES, App, FastPath
+from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
+from edge_nodes.http.problem import CONTENT_TYPE, document, render
+from tidegate import __version__
+from tidegate.errors import FieldError, InvalidError, TidegateError
+from tidegate.limits import BATCH_ITEMS_MAX, BODY_BYTES_MAX, PAGE_ITEMS_MAX
+from tidegate.payment import LabelRequest, PaymentRequest, holds_card_number
+
+_LIVE: Final = Path(__file__).parent / "live"
+_CSP: Final = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+
+
+class ReasonAnswer(BaseModel):
+    """Why a decision came out as it did, or how it was made."""
+
+    code: str
+    source: Literal["rule", "model", "list", "limit", "system"]
+    text: str
+
+
+class DecisionAnswer(BaseModel):
+    """The answer to a payment; a retry with the same id gets the first one, with `replayed` true."""
+
+    decision_id: str
+    transaction_id: str
+    outcome: Literal["approve", "challenge", "review", "decline"]
+    risk_score: Annotated[int, Field(ge=0, le=100)] | None
+    risk_level: Literal["normal", "elevated", "highest", "not_assessed"]
+    probability: Annotated[float, Field(ge=0, le=1)]
+    reasons: list[ReasonAnswer]
+    mode: Literal["fresh", "aging", "stale", "blind"]
+    decided_by: Literal["edge", "cloud"]
+    site: str
+    bundle: str
+    features_as_of: str
+    decided_at: str
+    replayed: bool
+
+
+class Batch(BaseModel):
+    """Payments to decide in order."""
+
+    decisions: Annotated[list[PaymentRequest], Field(min_length=1, max_length=BATCH_ITEMS_MAX)]
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, str]] | None = None
+
+
+def _answer(error: TidegateError) -> Response:
+    status, headers, body = render(error, STATUSES.get(type(error)))
+    return Response(body, status, headers={k.decode(): v.decode() for k, v in headers})
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {CONTENT_TYPE.decode(): {"schema": schema}}
+    return {status: {"description": "problem", "content": content, "model": Problem} for status in statuses}
+
+
+def _need(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
+    def caller(request: Request) -> Caller:
+        known = keyring.caller(request.scope["headers"])
+        known.need(scope)
+        return known
+
+    return caller
+
+
+def _json_only(request: Request) -> None:
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > BODY_BYTES_MAX:
+        raise InvalidError(f"body: more than {BODY_BYTES_MAX} bytes; send less")
+
+
+def _add_handlers(app: FastAPI, service: Service) -> None:
+    @app.exception_handler(TidegateError)
+    async def _told(_request: Request, error: TidegateError) -> Response:
+        service.meter.refused(error.code)
+        return _answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+        places = [(".".join(map(str, e["loc"][1:])) or "body", str(e["msg"])) for e in error.errors()]
+        safe = [(place if not holds_card_number(place) else "?", message) for place, message in places]
+        fields = tuple(FieldError(place, message.removeprefix("Value error, ")) for place, message in safe)
+        return await _told(_request, InvalidError("; ".join(f"{f.field}: {f.message}" for f in fields), fields=fields))
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: HTTPException) -> Response:
+        told = TidegateError(str(error.detail))
+        problem = {**document(told, error.status_code), "code": f"HTTP_{error.status_code}"}
+        return JSONResponse(problem, error.status_code, dict(error.headers or {}), CONTENT_TYPE.decode())
+
+
+def _add_health(app: FastAPI, service: Service, keyring: Keyring) -> None:
+    @app.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="Can the site decide, and why not?", responses={503: {"description": "not ready"}})
+    async def readyz() -> Response:
+        why = service.why_not_ready
+        return JSONResponse({"ready": why is None, "why": why}, 200 if why is None else 503)
+
+    @app.get("/metrics", summary="Prometheus metrics", responses=_problems(401, 403))
+    async def metrics(_caller: Annotated[Caller, Depends(_need(keyring, Scope.METRICS))]) -> Response:
+        return Response(service.meter.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
+    reader = Annotated[Caller, Depends(_need(keyring, Scope.READ))]
+    refused = _problems(401, 403, 404, 422, 503)
+
+    @app.get("/v1/decisions", summary="Decisions of this epoch, newest first", responses=refused)
+    async def page(
+        _caller: reader,
+        limit: Annotated[int, Query(ge=1, le=PAGE_ITEMS_MAX)] = 50,
+        cursor: Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,17}$")] = None,
+        card: Annotated[str | None, Query(max_length=64)] = None,
+        terminal: Annotated[str | None, Query(max_length=32)] = None,
+        merchant: Annotated[str | None, Query(max_length=32)] = None,
+        outcome: Annotated[str | None, Query(max_length=16)] = None,
+    ) -> dict[str, Any]:
+        asked = {"card": card, "terminal": terminal, "merchant": merchant, "outcome": outcome}
+        filters = check_filters({name: value for name, value in asked.items() if value})
+        return service.page(limit=limit, before=int(cursor) if cursor else None, filters=filters)
+
+    @app.get("/v1/decisions/{decision_id}", summary="One decision with its inputs", responses=refused)
+    async def get(_caller: reader, decision_id: str) -> dict[str, Any]:
+        return service.get(decision_id)
+
+    @app.get("/v1/site", summary="What the site is and rests on", responses=refused)
+    async def site(_caller: reader) -> dict[str, Any]:
+        return service.site()
+
+    @app.get("/v1/live", summary="What the live page shows", responses=refused)
+    async def live(_caller: reader) -> dict[str, Any]:
+        return service.live()
+
+
+def _add_writes(app: FastAPI, service: Service, keyring: Keyring) -> None:
+    refused = _problems(401, 403, 404, 413, 415, 422, 503)
+    labeller = Annotated[Caller, Depends(_need(keyring, Scope.LABEL))]
+
+    @app.post(
+        "/v1/labels", summary="Say how a payment turned out", responses=refused, dependencies=[Depends(_json_only)]
+    )
+    async def label(caller: labeller, body: LabelRequest) -> dict[str, Any]:
+        caller.need_merchant(body.merchant)
+        return await service.label(body)
+
+    # The fast path answers these two before FastAPI sees them; they stand here for the OpenAPI document.
+    @app.post("/v1/decisions", summary="Decide a payment", responses=refused, response_model=DecisionAnswer)
+    async def decide(body: PaymentRequest) -> Any:  # noqa: ANN401
+        return await service.decide(body, service.ticks())
+
+    @app.post("/v1/decisions/batch", summary="Decide up to 1,000 payments, a result each", responses=refused)
+    async def decide_many(body: Batch) -> dict[str, Any]:
+        return {"data": await service.decide_many(body.decisions, service.ticks())}
+
+
+def _add_live_page(app: FastAPI) -> None:
+    @app.middleware("http")
+    async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call(request)
+        response.headers["content-security-policy"] = _CSP
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+    for route, name in (("/", "index.html"), ("/live.js", "live.js"), ("/live.css", "live.css")):
+        app.add_api_route(route, _file(_LIVE / name), include_in_schema=False)
+
+
+def _file(path: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def send() -> FileResponse:
+        return FileResponse(path)
+
+    return send
+
+
+def _secure(app: FastAPI) -> None:
+    """Say in the OpenAPI document that a bearer key is needed."""
+    made = app.openapi()
+    made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"key": []}]
+    for path in ("/healthz", "/readyz"):
+        made["paths"][path]["get"]["security"] = []
+
+
+def build(service: Service, keys: bytes) -> App:
+    """Return the door's ASGI application, the fast path in front of FastAPI; `keys` is the content of a key file."""
+    keyring = Keyring(parse_keys("keys.json", keys))
+    app = FastAPI(title="Tidegate site", version=__version__, docs_url=None, redoc_url=None)
+    _add_handlers(app, service)
+    _add_health(app, service, keyring)
+    _add_reads(app, service, keyring)
+    _add_writes(app, service, keyring)
+    _add_live_page(app)
+    _secure(app)
+    return FastPath(service=service, keyring=keyring, rest=app)

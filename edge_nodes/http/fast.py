@@ -1,0 +1,159 @@
+"""The fast path of the door: decisions, straight from the socket to the gate, for whoever waits at a till.
+
+A raw ASGI application in front of FastAPI: the decision routes cost a parse, a key look-up and the gate; all other
+routes are FastAPI's.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from actors.gate.service import Service
+from edge_nodes.http.keys import Caller, Keyring, Scope
+from edge_nodes.http.problem import document, invalid, render
+from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
+from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, INFLIGHT_REQUESTS_MAX
+from tidegate.payment import PaymentRequest
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_JSON: Final = [(b"content-type", b"application/json")]
+_PAYMENT: Final = TypeAdapter(PaymentRequest).validator
+_HTTP_OK: Final = 200
+
+
+class BodyTooLargeError(InvalidError):
+    """A body beyond its bound: send less at a time."""
+
+    code = "BODY_TOO_LARGE"
+
+
+class MediaTypeError(InvalidError):
+    """A body that isn't JSON by its own word."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+STATUSES: Final[dict[type[TidegateError], int]] = {BodyTooLargeError: 413, MediaTypeError: 415}
+
+
+async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        MediaTypeError: its content type is another than JSON.
+        BodyTooLargeError: it has more than `bound` bytes; the rest is not read.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-type" and value.split(b";")[0].strip().lower() == b"application/json":
+            break
+    else:
+        raise MediaTypeError("content-type: send application/json")
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    chunks = [body]
+    size = len(body)
+    while message.get("more_body") and size <= bound:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    if size > bound:
+        raise BodyTooLargeError(f"body: more than {bound} bytes; send less at a time")
+    return body if len(chunks) == 1 else b"".join(chunks)
+
+
+def parse(body: bytes) -> PaymentRequest:
+    """Return the payment that a body asks about.
+
+    Raises:
+        InvalidError: it can't be understood; each field is named.
+    """
+    try:
+        request: PaymentRequest = _PAYMENT.validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+    return request
+
+
+def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
+    """Return the payments of a batch, an error in the place of each that can't be understood."""
+    try:
+        raw = from_json(body)
+    except ValueError as error:
+        raise InvalidError("body: not JSON", fields=(FieldError("body", "not JSON"),)) from error
+    items = raw.get("decisions") if isinstance(raw, dict) and set(raw) == {"decisions"} else None
+    if not isinstance(items, list) or not 1 <= len(items) <= BATCH_ITEMS_MAX:
+        message = f"an object with one list of 1 to {BATCH_ITEMS_MAX} payments is expected"
+        raise InvalidError(f"decisions: {message}", fields=(FieldError("decisions", message),))
+    return [_parse_item(index, item) for index, item in enumerate(items)]
+
+
+def _parse_item(index: int, item: object) -> PaymentRequest | TidegateError:
+    try:
+        return parse(to_json(item))
+    except InvalidError as error:
+        fields = tuple(FieldError(f"decisions.{index}.{f.field}", f.message) for f in error.fields)
+        return type(error)(error.message, fields=fields)
+
+
+class FastPath:
+    """Answers the decision routes and hands everything else on."""
+
+    def __init__(self, *, service: Service, keyring: Keyring, rest: App) -> None:
+        self._service = service
+        self._keyring = keyring
+        self._rest = rest
+        self._inflight = 0
+        self._routes = {"/v1/decisions": self._decide, "/v1/decisions/batch": self._decide_many}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        route = self._routes.get(scope.get("path", "")) if scope["type"] == "http" else None
+        if route is None or scope["method"] != "POST":
+            await self._rest(scope, receive, send)
+            return
+        started = self._service.ticks()
+        try:
+            status, headers, body = _HTTP_OK, _JSON, await self._guarded(route, scope, receive, started)
+        except TidegateError as error:
+            self._service.meter.refused(error.code)
+            status, headers, body = render(error, STATUSES.get(type(error)))
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _guarded(
+        self,
+        route: Callable[[Caller, Message, Receive, float], Awaitable[bytes]],
+        scope: Message,
+        receive: Receive,
+        started: float,
+    ) -> bytes:
+        if self._inflight >= INFLIGHT_REQUESTS_MAX:
+            raise OverloadedError(f"{INFLIGHT_REQUESTS_MAX} requests are under way: slow down and send again")
+        self._inflight += 1
+        try:
+            caller = self._keyring.caller(scope["headers"])
+            caller.need(Scope.DECIDE)
+            return await route(caller, scope, receive, started)
+        finally:
+            self._inflight -= 1
+
+    async def _decide(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
+        request = parse(await read_body(scope, receive, BODY_BYTES_MAX))
+        caller.need_merchant(request.merchant)
+        return to_json(await self._service.decide(request, started))
+
+    async def _decide_many(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
+        requests = parse_batch(await read_body(scope, receive, BATCH_BODY_BYTES_MAX))
+        for request in requests:
+            if isinstance(request, PaymentRequest):
+                caller.need_merchant(request.merchant)
+        results = await self._service.decide_many(requests, started)
+        told = [{"problem": document(r)} if isinstance(r, TidegateError) else {"decision": r} for r in results]
+        return to_json({"data": told})

@@ -1,0 +1,119 @@
+"""API keys: shown once, stored as digests, scoped to actions and merchants. Required by default."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tidegate.errors import FieldError, ForbiddenError, SettingsError, UnauthenticatedError
+from tidegate.ids import Entropy
+from tidegate.limits import API_KEYS_MAX
+
+PREFIX: Final = "tgk_"
+_SECRET_BYTES: Final = 32
+ANY_MERCHANT: Final = "*"
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    DECIDE = "decide"
+    LABEL = "label"
+    READ = "read"
+    METRICS = "metrics"
+
+
+class StoredKey(BaseModel):
+    """A key as it is stored: nobody can use it who only reads the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    scopes: frozenset[Scope]
+    merchants: Annotated[frozenset[str], Field(min_length=1, description="* is any")]
+
+
+class KeyFile(BaseModel):
+    """All keys of a site."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Annotated[int, Field(ge=1, le=1)] = 1
+    keys: Annotated[tuple[StoredKey, ...], Field(max_length=API_KEYS_MAX)]
+
+
+def make_key(
+    name: str, scopes: frozenset[Scope], entropy: Entropy, merchants: frozenset[str] = frozenset({ANY_MERCHANT})
+) -> tuple[str, StoredKey]:
+    """Return a new secret, to be shown once, and what is stored of it."""
+    secret = PREFIX + entropy(_SECRET_BYTES).hex()
+    return secret, StoredKey(name=name, sha256=_digest(secret.encode()), scopes=scopes, merchants=merchants)
+
+
+def _digest(secret: bytes) -> str:
+    return hashlib.sha256(secret).hexdigest()
+
+
+def parse_keys(name: str, data: bytes) -> KeyFile:
+    """Return the keys that a file holds.
+
+    Raises:
+        SettingsError: the file is broken; names the field.
+    """
+    try:
+        return KeyFile.model_validate_json(data)
+    except ValidationError as error:
+        fields = tuple(FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False))
+        raise SettingsError(f"{name}: {fields}; restore it or make new keys", fields=fields) from error
+
+
+def dump_keys(keys: KeyFile) -> bytes:
+    """Return keys as their file."""
+    return json.dumps(keys.model_dump(mode="json"), indent=1, sort_keys=True, default=sorted).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, proven."""
+
+    name: str
+    scopes: frozenset[Scope]
+    merchants: frozenset[str]
+
+    def need(self, scope: Scope) -> None:
+        """Refuse what the key doesn't cover."""
+        if scope not in self.scopes:
+            raise ForbiddenError(f"this key may not {scope.value}: use one with the scope {scope.value!r}")
+
+    def need_merchant(self, merchant: str) -> None:
+        """Refuse a merchant that isn't the key's."""
+        if ANY_MERCHANT not in self.merchants and merchant not in self.merchants:
+            message = "this key is another merchant's"
+            raise ForbiddenError(f"merchant: {message}", fields=(FieldError("merchant", message),))
+
+
+class Keyring:
+    """Tells callers by their keys; a digest of a random key is looked up, so timing tells nothing of the secret."""
+
+    def __init__(self, keys: KeyFile) -> None:
+        self._callers = {key.sha256: Caller(key.name, key.scopes, key.merchants) for key in keys.keys}
+
+    def caller(self, headers: Mapping[bytes, bytes] | list[tuple[bytes, bytes]]) -> Caller:
+        """Return who calls, by `Authorization: Bearer KEY`.
+
+        Raises:
+            UnauthenticatedError: no key, or an unknown one.
+        """
+        pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+        for name, value in pairs:
+            if name == b"authorization":
+                caller = self._callers.get(_digest(value[7:])) if value[:7].lower() == b"bearer " else None
+                if caller is None:
+                    raise UnauthenticatedError("this site doesn't know that API key: check it, or make a new one")
+                return caller
+        raise UnauthenticatedError("send the API key as `Authorization: Bearer KEY`")

@@ -1,0 +1,80 @@
+"""Errors as problem+json (RFC 9457): a stable code, the fields that are wrong, never the value that was sent."""
+
+import re
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, to_json
+
+from tidegate.errors import (
+    CardNumberError,
+    ConflictError,
+    FieldError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    TemporaryError,
+    TidegateError,
+    UnauthenticatedError,
+)
+
+CONTENT_TYPE: Final = b"application/problem+json"
+_FIELDS_MAX: Final = 20
+_SAFE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+_STATUS: Final[tuple[tuple[type[TidegateError], int], ...]] = (
+    (UnauthenticatedError, 401),
+    (ForbiddenError, 403),
+    (NotFoundError, 404),
+    (ConflictError, 422),
+    (InvalidError, 422),
+    (TemporaryError, 503),
+)
+
+
+def status_of(error: TidegateError) -> int:
+    """Return the HTTP status of an error."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def document(error: TidegateError, status: int | None = None) -> dict[str, Any]:
+    """Return an error as the members of a problem document."""
+    code = error.code
+    problem = {
+        "type": f"urn:tidegate:error:{code.lower()}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status or status_of(error),
+        "code": code,
+        "detail": error.message,
+    }
+    if error.fields:
+        problem["errors"] = [{"field": field.field, "message": field.message} for field in error.fields]
+    return problem
+
+
+def render(error: TidegateError, status: int | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return status, headers and body of an error's answer."""
+    problem = document(error, status)
+    headers = [(b"content-type", CONTENT_TYPE)]
+    if isinstance(error, TemporaryError):
+        headers.append((b"retry-after", str(max(1, round(error.delay_s))).encode()))
+    if isinstance(error, UnauthenticatedError):
+        headers.append((b"www-authenticate", b'Bearer realm="tidegate"'))
+    return problem["status"], headers, to_json(problem)
+
+
+def _place(details: ErrorDetails) -> str:
+    """Name where an error is; a name that a caller made up is not repeated, since it may hold anything."""
+    names = [str(part) if isinstance(part, int) else part for part in details["loc"]]
+    known = [
+        name if isinstance(name, str) and (name.isdigit() or _SAFE_NAME.fullmatch(name)) else "?" for name in names
+    ]
+    return ".".join(known) or "body"
+
+
+def invalid(error: ValidationError, *, prefix: str = "") -> InvalidError:
+    """Return what is wrong with a body, field by field."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)[:_FIELDS_MAX]
+    fields = tuple(FieldError(prefix + _place(d), d["msg"].removeprefix("Value error, ")) for d in details)
+    card_number = any("card number" in field.message for field in fields)
+    said = "; ".join(f"{field.field}: {field.message}" for field in fields)
+    return (CardNumberError if card_number else InvalidError)(said, fields=fields)
