@@ -29,7 +29,7 @@ $(BIN)/python: | $(UV)
 $(STAMP): locks/dev.txt pyproject.toml | $(BIN)/python
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m tidegate.warm
+	$(BIN)/python -m edge_nodes.warm
 	@touch $@
 
 test: setup

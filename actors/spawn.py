@@ -33,6 +33,10 @@ class GateClient:
         """Return the process that is the gate."""
         return int(ray.get(self.handle.pid.remote(), timeout=_CALL_S))
 
+    def wait(self) -> None:
+        """Block until the gate ends, which it does only where it is stopped."""
+        ray.get(self.handle.ended.remote())
+
     def stop(self) -> None:
         """Close the door and make everything durable."""
         ray.get(self.handle.stop.remote(), timeout=_CALL_S)

@@ -3,8 +3,18 @@
 import os
 from collections.abc import Generator
 
+import numpy as np
 import pytest
+import xgboost as xgb
 from hypothesis import HealthCheck, settings
+
+from tidegate.bundle import Calibration, DataVersion
+from tidegate.features.declarations import FEATURE_COUNT
+from tidegate.limits import DAY_US
+from tidegate.policy import Policy
+from training.package import assemble
+
+NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
 
 settings.register_profile(
     "house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -20,3 +30,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which CI takes for a failure: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def bundle_files() -> dict[str, bytes]:
+    """A small real bundle: an XGBoost model trained on random vectors, packaged as any other."""
+    rng = np.random.default_rng(11)
+    rows = (rng.normal(size=(4_000, FEATURE_COUNT)) * 1_000).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.05] = np.nan
+    target = (np.nan_to_num(rows[:, 0]) + rng.normal(size=len(rows)) * 300 > 1_200).astype(np.uint8)
+    parameters = {"objective": "binary:logistic", "max_depth": 4, "base_score": 0.5, "nthread": 1, "seed": 1}
+    booster = xgb.train(parameters, xgb.DMatrix(rows, target), 20)
+    return assemble(
+        booster=booster,
+        rows=rows,
+        calibration=Calibration(margins=(-6.0, 0.0, 6.0), probabilities=(0.001, 0.3, 0.98)),
+        data=DataVersion(source="random", first_us=0, cut_us=1, rows=4_000, frauds=int(target.sum()), sha256="0" * 64),
+        metrics={},
+        parameters=parameters,
+        policy=Policy(),
+        trained_at_us=NOW_US - DAY_US,
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="session")
+def now_us() -> int:
+    """The moment at which tests without a wall clock take place."""
+    return NOW_US

@@ -18,16 +18,18 @@ from typing import Any, Final
 
 import uvicorn
 
+from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
 from actors.gate.service import Service
 from actors.gate.start import open_gate, save_checkpoint
 from actors.journal.disk import PosixDisk
 from actors.journal.layout import located
-from actors.scorer.disk import BundleFolder
+from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
+from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import SettingsError
+from tidegate.errors import BundleError, SettingsError
 from tidegate.lists import Lists
 from tidegate.records import Kind
 from tidegate.settings import SiteSettings
@@ -74,6 +76,18 @@ def machine_mark(path: Path) -> str:
     return mark
 
 
+def active_scorer(shelf: Shelf) -> Scorer:
+    """Return the scorer of the active bundle.
+
+    Raises:
+        BundleError: there is none, it is damaged, or its golden rows come out otherwise.
+    """
+    bundle = shelf.active()
+    if bundle is None:
+        raise BundleError("no bundle is active at this site; train one: `tidegate train`")
+    return Scorer(shelf.load(bundle))
+
+
 def _lists(path: Path) -> Lists:
     with contextlib.suppress(FileNotFoundError):
         return Lists.model_validate_json(path.read_bytes())
@@ -98,6 +112,7 @@ class GateActor:
         module, name = build.split(":")
         self._app = getattr(importlib.import_module(module), name)(self._service, keys)
         self._checkpointed = 0
+        self._stopped = asyncio.Event()
 
     async def start(self) -> int:
         """Open the door and begin to read the journal; return the port."""
@@ -139,7 +154,8 @@ class GateActor:
 
     def _load(self) -> tuple[Gate, list[int], bool]:
         settings = self._settings
-        scorer = Scorer(BundleFolder(self._folder / "bundles").active())
+        warm()
+        scorer = active_scorer(Shelf(folder=PosixFolder(self._folder / "bundles")))
         gate, _ = open_gate(
             settings=settings,
             machine_mark=machine_mark(Path(settings.machine_mark)),
@@ -188,6 +204,10 @@ class GateActor:
         """Return the gate's process id."""
         return os.getpid()
 
+    async def ended(self) -> None:
+        """Return once the gate was stopped."""
+        await self._stopped.wait()
+
     async def stop(self) -> None:
         """Close the door, make everything durable, save a checkpoint."""
         if self._server is not None:
@@ -197,3 +217,4 @@ class GateActor:
             await self._checkpoint(gate)
             self._committer.close()
             gate.journal.close()
+        self._stopped.set()

@@ -64,10 +64,7 @@ def render(error: TidegateError, status: int | None = None) -> tuple[int, list[t
 
 def _place(details: ErrorDetails) -> str:
     """Name where an error is; a name that a caller made up is not repeated, since it may hold anything."""
-    names = [str(part) if isinstance(part, int) else part for part in details["loc"]]
-    known = [
-        name if isinstance(name, str) and (name.isdigit() or _SAFE_NAME.fullmatch(name)) else "?" for name in names
-    ]
+    known = [str(name) if isinstance(name, int) or _SAFE_NAME.fullmatch(name) else "?" for name in details["loc"]]
     return ".".join(known) or "body"
 
 

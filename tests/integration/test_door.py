@@ -1,0 +1,314 @@
+"""The door over real HTTP on a real disk: what callers are told, what is refused and changes nothing."""
+
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.gate.actor import GateActor
+from actors.journal.disk import PosixDisk
+from actors.journal.verify import verify
+from actors.scorer.disk import PosixFolder
+from actors.scorer.shelf import Shelf
+from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tidegate.limits import BODY_BYTES_MAX
+from tidegate.settings import site_settings
+
+BUILD = "edge_nodes.http.app:build"
+CARD_NUMBER = "4111111111111111"
+READY_S = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    type: str
+    body: Any
+
+
+@dataclass(frozen=True)
+class Door:
+    """A running site's door and the key to it."""
+
+    port: int
+    key: str
+    merchant_key: str
+    folder: Path
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send one request; `body` may be bytes, or anything that is sent as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        sent = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        sent.update({name.replace("_", "-"): value for name, value in headers.items()})
+        try:
+            connection.request(method, path, data, {name: value for name, value in sent.items() if value})
+            response = connection.getresponse()
+            raw = response.read()
+        finally:
+            connection.close()
+        kind = response.headers.get("content-type", "")
+        return Answer(response.status, kind, json.loads(raw) if "json" in kind else raw)
+
+    def heads(self) -> Any:
+        """Return the journal's heads: equal before and after where nothing was changed."""
+        return self.ask("GET", "/v1/site").body["journal"]["heads"]
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Any) -> Any:
+    return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=READY_S)
+
+
+async def _ready(actor: GateActor) -> None:
+    async with asyncio.timeout(READY_S):
+        while actor.status() is not None:  # noqa: ASYNC110 - the actor's state is asked for, as Ray would
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("site")
+    shelf = Shelf(folder=PosixFolder(folder / "bundles"))
+    shelf.activate(shelf.put(bundle_files))
+    layer = {"data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": {"port": 0}}
+    key, stored = make_key("all", frozenset(Scope), os.urandom)
+    merchant_key, other = make_key("shop", frozenset({Scope.DECIDE}), os.urandom, frozenset({"m-7"}))
+    keys = dump_keys(KeyFile(keys=(stored, other)))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    actor = GateActor(site_settings([layer], names="test").model_dump_json(), BUILD, keys)
+    port = _run(loop, actor.start())
+    _run(loop, _ready(actor))
+    yield Door(port, key, merchant_key, folder)
+    _run(loop, actor.stop())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    assert verify(PosixDisk(folder / "journal")).ok
+
+
+def payment(transaction_id: str, **changes: Any) -> dict[str, Any]:
+    """Return a good request, with changes."""
+    body = {
+        "transaction_id": transaction_id,
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "amount": {"minor": 1_250, "currency": "EUR"},
+        "card": "card-1",
+        "terminal": "t-1",
+        "merchant": "m-1",
+        "channel": "card_present",
+        "entry_mode": "contactless",
+    }
+    return body | changes
+
+
+def test_a_payment_is_decided_and_can_be_read_again(door: Door) -> None:
+    made = door.ask("POST", "/v1/decisions", payment("read-1"))
+
+    assert made.status == 200
+    assert made.body["outcome"] in {"approve", "challenge", "review", "decline"}
+    assert not made.body["replayed"]
+    found = door.ask("GET", f"/v1/decisions/{made.body['decision_id']}").body
+    assert {name: found[name] for name in made.body} == made.body
+    assert found["request"]["amount"] == {"minor": 1_250, "currency": "EUR"}
+
+
+def test_a_retry_gets_the_first_answer(door: Door) -> None:
+    body = payment("retry-1")
+    first = door.ask("POST", "/v1/decisions", body).body
+
+    again = door.ask("POST", "/v1/decisions", body).body
+
+    assert again == first | {"replayed": True}
+
+
+def test_an_id_with_another_body_is_refused_and_changes_nothing(door: Door) -> None:
+    body = payment("conflict-1")
+    door.ask("POST", "/v1/decisions", body)
+    before = door.heads()
+
+    refused = door.ask("POST", "/v1/decisions", body | {"card": "card-2"})
+
+    assert (refused.status, refused.body["code"]) == (422, "IDEMPOTENCY_CONFLICT")
+    assert door.heads() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"amount": {"minor": -5, "currency": "EUR"}}, "amount.minor"),
+        ({"amount": {"minor": 10**12, "currency": "EUR"}}, "amount.minor"),
+        ({"amount": {"minor": 12.5, "currency": "EUR"}}, "amount.minor"),
+        ({"amount": {"minor": True, "currency": "EUR"}}, "amount.minor"),
+        ({"amount": {"minor": 5, "currency": "USD"}}, "amount.currency"),
+        ({"amount": {"minor": 5, "currency": "euro"}}, "amount.currency"),
+        ({"occurred_at": "yesterday"}, "occurred_at"),
+        ({"occurred_at": "2026-11-24T09:00:00"}, "occurred_at"),
+        ({"occurred_at": "2199-01-01T00:00:00Z"}, "occurred_at"),
+        ({"occurred_at": "1999-01-01T00:00:00Z"}, "occurred_at"),
+        ({"colour": "red"}, "colour"),
+        ({"card": ""}, "card"),
+        ({"card": "c" * 65}, "card"),
+        ({"card": "caf\u00e9"}, "card"),
+        ({"channel": "pigeon"}, "channel"),
+        ({"mcc": "12"}, "mcc"),
+        ({"transaction_id": None}, "transaction_id"),
+    ],
+    ids=str,
+)
+def test_bad_input_names_its_field_and_changes_nothing(door: Door, changes: dict[str, Any], field: str) -> None:
+    before = door.heads()
+
+    refused = door.ask("POST", "/v1/decisions", payment("bad-1") | changes)
+
+    assert refused.status == 422
+    assert refused.type == "application/problem+json"
+    assert field in [error["field"] for error in refused.body["errors"]]
+    assert door.heads() == before
+
+
+@pytest.mark.parametrize("field", ["transaction_id", "card", "terminal", "merchant", "device"])
+@pytest.mark.parametrize("text", [CARD_NUMBER, "4111-1111-1111-1111", f"x-{CARD_NUMBER}", "378282246310005"])
+def test_a_card_number_in_any_field_is_refused_and_never_repeated(door: Door, field: str, text: str) -> None:
+    refused = door.ask("POST", "/v1/decisions", payment("pan-1") | {field: text})
+
+    assert (refused.status, refused.body["code"]) == (422, "CARD_NUMBER_REFUSED")
+    assert text not in json.dumps(refused.body)
+
+
+def test_a_card_number_as_a_field_name_is_not_repeated(door: Door) -> None:
+    refused = door.ask("POST", "/v1/decisions", payment("pan-2") | {CARD_NUMBER: 1})
+
+    assert refused.status == 422
+    assert CARD_NUMBER not in json.dumps(refused.body)
+
+
+def test_a_card_number_behind_an_escape_is_refused(door: Door) -> None:
+    escaped = "".join(f"\\u{ord(digit):04x}" for digit in CARD_NUMBER)
+    body = json.dumps(payment("pan-3")).replace('"card-1"', f'"{escaped}"').encode()
+
+    assert door.ask("POST", "/v1/decisions", body).body["code"] == "CARD_NUMBER_REFUSED"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"a":NaN}'])
+def test_what_is_no_payment_is_a_problem(door: Door, body: bytes) -> None:
+    refused = door.ask("POST", "/v1/decisions", body)
+
+    assert (refused.status, refused.type) == (422, "application/problem+json")
+
+
+def test_an_oversized_body_is_refused(door: Door) -> None:
+    assert door.ask("POST", "/v1/decisions", b" " * (BODY_BYTES_MAX + 1)).status == 413
+
+
+def test_another_content_type_is_refused(door: Door) -> None:
+    assert door.ask("POST", "/v1/decisions", payment("type-1"), content_type="text/plain").status == 415
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/decisions", "/v1/site", "/v1/live", "/metrics", "/v1/decisions/site-1.g0.00.L1.1"]
+)
+def test_no_key_opens_nothing(door: Door, path: str) -> None:
+    assert door.ask("GET", path, authorization="").status == 401
+    assert door.ask("GET", path, authorization="Bearer tgk_wrong").status == 401
+
+
+def test_a_key_does_what_its_scopes_and_merchants_say(door: Door) -> None:
+    bearer = f"Bearer {door.merchant_key}"
+
+    assert door.ask("POST", "/v1/decisions", payment("scope-1", merchant="m-7"), authorization=bearer).status == 200
+    other = door.ask("POST", "/v1/decisions", payment("scope-2"), authorization=bearer)
+    assert (other.status, other.body["errors"][0]["field"]) == (403, "merchant")
+    assert door.ask("GET", "/v1/site", authorization=bearer).status == 403
+
+
+def test_a_batch_has_a_result_each(door: Door) -> None:
+    items = [payment("batch-1"), payment("batch-2", card=CARD_NUMBER), payment("batch-3")]
+
+    results = door.ask("POST", "/v1/decisions/batch", {"decisions": items}).body["data"]
+
+    assert [next(iter(result)) for result in results] == ["decision", "problem", "decision"]
+    assert results[1]["problem"]["errors"][0]["field"] == "decisions.1.card"
+
+
+@pytest.mark.parametrize("count", [0, 1_001])
+def test_a_batch_of_no_or_too_many_payments_is_refused(door: Door, count: int) -> None:
+    assert door.ask("POST", "/v1/decisions/batch", {"decisions": [{}] * count}).status == 422
+
+
+def test_pages_go_back_from_the_newest_without_gap_or_double(door: Door) -> None:
+    for number in range(7):
+        door.ask("POST", "/v1/decisions", payment(f"page-{number}", card="card-page"))
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = door.ask("GET", f"/v1/decisions?limit=3&card=card-page{cursor}").body
+        seen += [item["transaction_id"] for item in page["data"]]
+        if not page["has_more"]:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+
+    assert seen == [f"page-{number}" for number in reversed(range(7))]
+
+
+def test_a_label_is_applied_once_and_one_for_an_unknown_payment_is_not(door: Door) -> None:
+    door.ask("POST", "/v1/decisions", payment("label-1"))
+    label = {
+        "label_id": "l-1",
+        "merchant": "m-1",
+        "transaction_id": "label-1",
+        "verdict": "fraud",
+        "source": "chargeback",
+        "known_at": "2026-11-24T09:00:00Z",
+    }
+
+    assert door.ask("POST", "/v1/labels", label).body["replayed"] is False
+    assert door.ask("POST", "/v1/labels", label).body["replayed"] is True
+    assert door.ask("POST", "/v1/labels", label | {"verdict": "legit"}).status == 422
+    assert door.ask("POST", "/v1/labels", label | {"label_id": "l-2", "transaction_id": "nobody"}).status == 404
+
+
+def test_metrics_and_health_answer(door: Door) -> None:
+    assert door.ask("GET", "/healthz", authorization="").body == {"status": "alive"}
+    assert door.ask("GET", "/readyz", authorization="").body == {"ready": True, "why": None}
+    assert b'tidegate_decision_seconds_count{stage="total"}' in door.ask("GET", "/metrics").body
+
+
+def test_the_live_page_loads_nothing_from_elsewhere(door: Door) -> None:
+    for path in ("/", "/live.js", "/live.css"):
+        page = door.ask("GET", path, authorization="")
+        assert page.status == 200
+        assert b"http://" not in page.body
+        assert b"https://" not in page.body
+
+
+@pytest.mark.slow
+def test_no_request_that_the_openapi_document_allows_or_forbids_is_answered_with_a_server_error(door: Door) -> None:
+    command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{door.port}/openapi.json"]
+    options = [
+        "--checks=not_a_server_error",
+        "--max-examples=40",
+        "--seed=7",
+        "--no-color",
+        "--generation-database=none",
+    ]
+    header = f"--header=Authorization: Bearer {door.key}"
+
+    run = subprocess.run(
+        [*command, *options, header], capture_output=True, text=True, timeout=400, check=False, cwd=door.folder
+    )
+
+    assert run.returncode == 0, run.stdout[-4_000:] + run.stderr[-1_000:]

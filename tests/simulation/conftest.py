@@ -1,0 +1,78 @@
+"""A house under a seed: gate, journal, disk and clock in one process, with the test's hand on all of them."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors.gate.gate import Gate
+from actors.gate.start import open_gate
+from actors.journal.memory import MemoryDisk
+from actors.journal.recovery import Recovery
+from actors.scorer.model import Scorer
+from tidegate.bundle import decode
+from tidegate.clock import ManualClock, rfc3339
+from tidegate.lists import Lists
+from tidegate.payment import PaymentRequest
+from tidegate.settings import SiteSettings, site_settings
+
+
+@dataclass
+class House:
+    """One site in the test's hand."""
+
+    scorer: Scorer
+    settings: SiteSettings
+    rng: random.Random
+    clock: ManualClock
+    journal_disk: MemoryDisk = field(default_factory=MemoryDisk)
+    checkpoint_disk: MemoryDisk = field(default_factory=MemoryDisk)
+    recovery: Recovery | None = None
+
+    def start(self) -> Gate:
+        """Open the gate from what the disks hold."""
+        gate, self.recovery = open_gate(
+            settings=self.settings,
+            machine_mark="machine",
+            journal_disk=self.journal_disk,
+            checkpoint_disk=self.checkpoint_disk,
+            scorer=self.scorer,
+            lists=Lists(),
+            clock=self.clock,
+            entropy=self.rng.randbytes,
+        )
+        return gate
+
+    def request(self, number: int) -> PaymentRequest:
+        """Return a payment that follows from its number and the seed's clock."""
+        card, terminal = self.rng.randrange(40), self.rng.randrange(6)
+        body = {
+            "transaction_id": f"tx-{number}",
+            "occurred_at": rfc3339(self.clock.now_us() - self.rng.choice((0, 0, 0, 90_000_000, 86_400_000_000))),
+            "amount": {"minor": self.rng.randrange(1, 90_000), "currency": "EUR"},
+            "card": f"card-{card}",
+            "terminal": f"t-{terminal}",
+            "merchant": "m-1",
+            "channel": "card_present",
+        }
+        return PaymentRequest.model_validate(body)
+
+
+@pytest.fixture(scope="session")
+def scorer(bundle_files: dict[str, bytes]) -> Scorer:
+    """The scorer of the small real bundle."""
+    return Scorer(decode(bundle_files))
+
+
+@pytest.fixture
+def house(scorer: Scorer, now_us: int) -> Callable[[int], House]:
+    """Return what builds a house of a seed."""
+
+    def build(seed: int) -> House:
+        small = {"cards_max": 24, "terminals_max": 4, "checkpoint_every_records": 100}
+        layer = {"data_dir": "x", "machine_mark": "y", "window": small, "journal": {"segment_bytes": 65536}}
+        settings = site_settings([layer], names="simulation")
+        return House(scorer, settings, random.Random(seed), ManualClock(now_us))
+
+    return build

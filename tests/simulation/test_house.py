@@ -1,0 +1,115 @@
+"""The whole house under a seed: crashes, torn writes, retries, clock steps; what was acknowledged stays."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actors.gate.gate import Gate
+from actors.gate.start import save_checkpoint
+from actors.journal.memory import PowerCut
+from tidegate.payment import LabelRequest, PaymentRequest
+
+SEEDS = 200
+STEPS = 60
+House = Any
+
+
+class Told:
+    """What the outside world was told: the first answer to each id, by the only source of truth, the answers."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, PaymentRequest] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.labels: set[str] = set()
+
+    def check(self, gate: Gate, transaction_id: str) -> None:
+        again, place = gate.decide(self.requests[transaction_id])
+        answer = gate.answer(again)
+
+        assert place is None
+        assert again.replayed
+        assert answer | {"replayed": False} == self.answers[transaction_id]
+
+
+def _pay(house: House, gate: Gate, told: Told, rng: random.Random, number: int) -> list[tuple[str, dict[str, Any]]]:
+    """Decide a few payments and commit them together: told only after the commit returned."""
+    made = []
+    for offset in range(rng.randrange(1, 5)):
+        request = house.request(number * 10 + offset)
+        decision, _ = gate.decide(request)
+        told.requests[request.transaction_id] = request
+        made.append((request.transaction_id, gate.answer(decision)))
+    gate.journal.commit()
+    return made
+
+
+def _label(gate: Gate, told: Told, rng: random.Random) -> None:
+    transaction = rng.choice(sorted(told.answers))
+    body = {
+        "label_id": f"label-{len(told.labels)}",
+        "merchant": "m-1",
+        "transaction_id": transaction,
+        "verdict": rng.choice(("fraud", "fraud", "legit")),
+        "source": "chargeback",
+        "known_at": "2026-11-24T00:00:00Z",
+    }
+    gate.label(LabelRequest.model_validate(body))
+    gate.journal.commit()
+    told.labels.add(body["label_id"])
+
+
+def _power_cut(house: House, rng: random.Random) -> Gate:
+    """End the process and what the disk hadn't synced; start again."""
+    house.journal_disk.crash(rng)
+    house.checkpoint_disk.crash(rng)
+    gate: Gate = house.start()
+    return gate
+
+
+def _live(house: House, rng: random.Random, told: Told) -> Gate:
+    """Live through a number of steps, some of which are the end of the process."""
+    gate: Gate = house.start()
+    for number in range(STEPS):
+        house.clock.advance(rng.choice((0, 1_000, 250_000, 40_000_000, 3_600_000_000, -2_000_000)))
+        action = rng.random()
+        try:
+            if rng.random() < 0.05:
+                house.journal_disk.cut_at(rng.randrange(1, 60))
+            if action < 0.80:
+                told.answers.update(_pay(house, gate, told, rng, number))
+            elif action < 0.88 and told.answers:
+                _label(gate, told, rng)
+            elif action < 0.93:
+                save_checkpoint(house.checkpoint_disk, gate)
+            else:
+                gate = _power_cut(house, rng)
+        except PowerCut:
+            gate = _power_cut(house, rng)
+    return gate
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_what_was_acknowledged_survives_every_crash_with_the_same_answer(
+    seed: int, house: Callable[[int], House]
+) -> None:
+    rng, told, built = random.Random(seed), Told(), house(seed)
+
+    gate = _live(built, rng, told)
+
+    assert gate.offline_approvals
+    for transaction_id in told.answers:
+        told.check(gate, transaction_id)
+
+
+@pytest.mark.parametrize("seed", range(0, SEEDS, 5))
+def test_state_after_crashes_is_what_an_uninterrupted_replay_gives(seed: int, house: Callable[[int], House]) -> None:
+    rng, told, built = random.Random(seed), Told(), house(seed)
+    gate = _live(built, rng, told)
+    gate.journal.close()
+
+    built.checkpoint_disk = type(built.checkpoint_disk)()
+    rebuilt = built.start()
+
+    assert rebuilt.window.to_bytes() == gate.window.to_bytes()
