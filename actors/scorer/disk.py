@@ -1,67 +1,77 @@
-"""The site's shelf of bundles: a folder a bundle, and a pointer to the active one."""
+"""The shelf's folder on a POSIX system: written beside, synced, renamed, the folder synced."""
 
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tidegate.bundle import MANIFEST, PARTS, Bundle, decode
-from tidegate.errors import BundleError
-from tidegate.ids import BundleId
-
-_ACTIVE: Final = "active"
+BESIDE: Final = ".tmp-"
 
 
-class BundleFolder:
-    """Bundles in a folder; what is active is a small file that is replaced whole."""
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
 
-    def ids(self) -> list[BundleId]:
-        """Return the bundles that are there, oldest first."""
-        found = [path for path in self._folder.glob("b-*") if (path / MANIFEST).is_file()]
-        return [BundleId(path.name) for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    _sync(path)
 
-    def load(self, wanted: BundleId) -> Bundle:
-        """Return a bundle, verified whole.
 
-        Raises:
-            BundleError: it isn't there, is damaged, or its content isn't what its name says.
-        """
-        folder = self._folder / wanted
-        files = {name: (folder / name).read_bytes() for name in (MANIFEST, *PARTS) if (folder / name).is_file()}
-        bundle = decode(files)
-        if bundle.id != wanted:
-            raise BundleError(f"{wanted}: holds {bundle.id}; fetch or package the bundle again")
-        return bundle
+class PosixFolder:
+    """One folder, made where it is missing; its parent must exist."""
 
-    def active_id(self) -> BundleId | None:
-        """Return the id of the active bundle, or None."""
-        path = self._folder / _ACTIVE
-        return BundleId(path.read_text().strip()) if path.is_file() else None
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_dir():
+            path.mkdir()
+            _sync(path.parent)
 
-    def active(self) -> Bundle:
-        """Return the active bundle.
+    def names(self) -> list[str]:
+        """Return the files and folders directly in it, sorted."""
+        return sorted(path.name for path in self._path.iterdir())
 
-        Raises:
-            BundleError: there is none, or it is broken.
-        """
-        wanted = self.active_id()
-        if wanted is None:
-            raise BundleError(f"{self._folder}: no active bundle; train one: `tidegate train`")
-        return self.load(wanted)
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        return (self._path / name).read_bytes()
 
-    def activate(self, wanted: BundleId) -> None:
-        """Point to a bundle that loads: after a crash the pointer is the old one or the new one."""
-        self.load(wanted)
-        scratch = self._folder / f"{_ACTIVE}.new"
-        with scratch.open("w") as file:
-            file.write(f"{wanted}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._folder / _ACTIVE)
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    def files(self, name: str) -> dict[str, bytes]:
+        """Return the content of each file in a folder."""
+        return {path.name: path.read_bytes() for path in sorted((self._path / name).iterdir()) if path.is_file()}
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Make `data` the content of a file, at once."""
+        beside = self._path / f"{BESIDE}{name}"
+        _write(beside, data)
+        beside.replace(self._path / name)
+        _sync(self._path)
+
+    def make(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Make a folder of files, at once."""
+        if (self._path / name).exists():
+            raise FileExistsError(f"{self._path / name}: is there already")
+        beside = self._cleared(name)
+        beside.mkdir()
+        for each, data in files.items():
+            _write(beside / each, data)
+        _sync(beside)
+        beside.rename(self._path / name)
+        _sync(self._path)
+
+    def remove(self, name: str) -> None:
+        """Remove a folder: first its name, then its files."""
+        beside = self._cleared(name)
+        (self._path / name).rename(beside)
+        _sync(self._path)
+        shutil.rmtree(beside)
+
+    def _cleared(self, name: str) -> Path:
+        """Return the place beside `name`, without what a crash left there."""
+        beside = self._path / f"{BESIDE}{name}"
+        if beside.exists():
+            shutil.rmtree(beside)
+        return beside

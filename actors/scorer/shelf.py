@@ -1,0 +1,104 @@
+"""The shelf: the bundles that a gate has at hand, and the pointer to the one that decides."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from actors.scorer.ports import Folder
+from tidegate.bundle import MANIFEST, Bundle, decode
+from tidegate.errors import BundleError
+from tidegate.ids import BundleId
+from tidegate.limits import BUNDLES_KEPT
+
+ACTIVE: Final = "active"
+"""The pointer: a file that holds the id of the active bundle and a newline."""
+
+_ID: Final = re.compile(r"b-[0-9a-f]{12}")
+
+
+class Shelf:
+    """The bundles of one folder, each in a folder named by its id; they never change once they are there."""
+
+    def __init__(self, *, folder: Folder) -> None:
+        self._folder = folder
+
+    def ids(self) -> tuple[BundleId, ...]:
+        """Return what is on the shelf, oldest first by time of training; a damaged manifest counts as oldest."""
+        found = [BundleId(name) for name in self._folder.names() if _ID.fullmatch(name)]
+        return tuple(sorted(found, key=lambda one: (self._trained_at_us(one), one)))
+
+    def load(self, bundle: BundleId) -> Bundle:
+        """Return a verified bundle.
+
+        Raises:
+            BundleError: it is not there, damaged, of another version or feature kernel, or its id is another's.
+        """
+        try:
+            loaded = decode(self._folder.files(self._named(bundle)))
+        except FileNotFoundError as error:
+            raise BundleError(f"{bundle}: not on the shelf; fetch or package it, or name one that is there") from error
+        except BundleError as error:
+            raise BundleError(f"{bundle}: {error.message}") from error
+        if loaded.id != bundle:
+            raise BundleError(f"{bundle}: the manifest is that of {loaded.id}; fetch or package the bundle again")
+        return loaded
+
+    def active(self) -> BundleId | None:
+        """Return the bundle that decides, or None where none was ever activated.
+
+        Raises:
+            BundleError: the pointer holds something else than an id.
+        """
+        try:
+            text = self._folder.read(ACTIVE)
+        except FileNotFoundError:
+            return None
+        name = text.decode("ascii", errors="replace").strip()
+        if not _ID.fullmatch(name):
+            raise BundleError(f"{ACTIVE}: holds no bundle's id; activate a bundle again")
+        return BundleId(name)
+
+    def activate(self, bundle: BundleId) -> None:
+        """Make a bundle the active one, durably, after it proved whole.
+
+        Raises:
+            BundleError: it can't be loaded; the active one stays.
+        """
+        self.load(bundle)
+        self._folder.replace(ACTIVE, f"{bundle}\n".encode())
+
+    def put(self, files: Mapping[str, bytes]) -> BundleId:
+        """Place a bundle on the shelf and return its id; one that is there already stays as it is.
+
+        Raises:
+            BundleError: the files are no whole bundle; nothing was changed.
+        """
+        bundle = decode(files).id
+        if bundle not in self._folder.names():
+            self._folder.make(bundle, files)
+        return bundle
+
+    def prune(self) -> tuple[BundleId, ...]:
+        """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all; return what was removed."""
+        active = self.active()
+        others = [bundle for bundle in self.ids() if bundle != active]
+        room = BUNDLES_KEPT - (active is not None)
+        gone = tuple(others[: max(len(others) - room, 0)])
+        for bundle in gone:
+            self._folder.remove(bundle)
+        return gone
+
+    def _trained_at_us(self, bundle: BundleId) -> int:
+        """Return when a bundle was trained, unverified: it only orders the shelf."""
+        try:
+            manifest = json.loads(self._folder.read(f"{bundle}/{MANIFEST}"))
+            return int(manifest["trained_at_us"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return -1
+
+    @staticmethod
+    def _named(bundle: BundleId) -> str:
+        if not _ID.fullmatch(bundle):
+            raise BundleError(f"bundle: {bundle!r} is no id; ids are b- and 12 hex digits")
+        return bundle
