@@ -1,0 +1,262 @@
+"""`python -m training.stream`: sends generated or recorded payments to a site's door, and labels as they become known.
+
+For whoever shows a site or measures one from outside. Generated payments come at a rate, recorded ones at a speed.
+"""
+
+import argparse
+import asyncio
+import heapq
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Final
+
+from tidegate.clock import Clock, SystemClock, microseconds, rfc3339
+from tidegate.limits import SECOND_US, STREAM_LABELS_PENDING_MAX
+from tidegate.payment import parse_moment
+from training.client import Answer, Door
+from training.dataset import NEVER, Events, load_mapping, payments, read
+from training.synth import SynthConfig, live
+from training.tally import Tally
+
+_BODY_TEXTS: Final = ("card", "terminal", "merchant", "channel", "country", "mcc", "entry_mode")
+_SOURCES: Final = {"fraud": "chargeback", "legit": "analyst"}
+
+Pace = Callable[[int, int], float]
+"""Says from a payment's number and its microseconds after the first how many seconds after the start it is due."""
+
+Show = Callable[[Tally, Tally], None]
+"""Is called with the counts of the last second and of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A payment to send: its own time, its body, the truth, and (time, verdict) of each label."""
+
+    occurred_us: int
+    body: dict[str, Any]
+    fraud: bool
+    verdicts: tuple[tuple[int, str], ...]
+
+
+def generated(config: SynthConfig, from_us: int) -> Iterator[Item]:
+    """Yield generated payments without end."""
+    for row in live(config, from_us):
+        occurred_us = int(str(row["occurred_us"]))
+        body: dict[str, Any] = {"transaction_id": row["transaction_id"], "occurred_at": rfc3339(occurred_us)}
+        body["amount"] = {"minor": row["amount_minor"], "currency": row["currency"]}
+        body |= {name: row[name] for name in _BODY_TEXTS}
+        yield Item(occurred_us, body, bool(row["fraud"]), _verdicts(row["label_known_us"], row["label_corrected_us"]))
+
+
+def recorded(events: Events) -> Iterator[Item]:
+    """Yield the payments of a file."""
+    for row, body in enumerate(payments(events)):
+        known, corrected = (
+            None if (us := int(times[row])) == NEVER else us
+            for times in (events.label_known_us, events.label_corrected_us)
+        )
+        yield Item(int(events.occurred_us[row]), body, bool(events.fraud[row]), _verdicts(known, corrected))
+
+
+def _verdicts(known: object, corrected: object) -> tuple[tuple[int, str], ...]:
+    said = ((known, "fraud"), (corrected, "legit"))
+    return tuple((int(str(us)), verdict) for us, verdict in said if us is not None)
+
+
+def at_rate(per_second: float) -> Pace:
+    """Return the pace of so many payments a second; 0 is as fast as possible."""
+    return lambda number, _after_us: number / per_second if per_second else 0.0
+
+
+def at_speed(times: float) -> Pace:
+    """Return the pace of the payments' own times, so many times as fast; 0 is as fast as possible."""
+    return lambda _number, after_us: after_us / SECOND_US / times if times else 0.0
+
+
+class Stream:
+    """Sends items at a pace over a door's connections.
+
+    A label goes out once the payments being sent have reached its time, and after its payment was decided. With a
+    `tag` payments take place now and their ids end in it, so that one source can be sent again; without, times and
+    ids are the source's own.
+    """
+
+    def __init__(self, *, door: Door, clock: Clock, pace: Pace, connections: int, tag: str | None) -> None:
+        self.total = Tally()
+        self.second = Tally()
+        self._door = door
+        self._clock = clock
+        self._pace = pace
+        self._tag = tag
+        self._connections = connections
+        self._queue: asyncio.Queue[Item | dict[str, Any]] = asyncio.Queue(connections)
+        self._labels: list[tuple[int, str, dict[str, Any]]] = []
+
+    async def run(self, items: Iterator[Item], seconds: float | None) -> None:
+        """Send until the items end or the seconds are over, and wait for what is in flight."""
+        workers = [asyncio.create_task(self._work()) for _ in range(self._connections)]
+        try:
+            await self._feed(items, seconds)
+            await self._queue.join()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _feed(self, items: Iterator[Item], seconds: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        started, first_us = 0.0, 0
+        for number, item in enumerate(items):
+            if not number:
+                started, first_us = loop.time(), item.occurred_us
+            due = self._pace(number, item.occurred_us - first_us)
+            if seconds is not None and max(due, loop.time() - started) >= seconds:
+                return
+            await asyncio.sleep(max(started + due - loop.time(), 0))
+            while self._labels and self._labels[0][0] <= item.occurred_us:
+                await self._queue.put(heapq.heappop(self._labels)[2])
+            await self._queue.put(item)
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._queue.get()
+            try:
+                await (self._decide(job) if isinstance(job, Item) else self._tell(job))
+            finally:
+                self._queue.task_done()
+
+    async def _decide(self, item: Item) -> None:
+        if self._tag is not None:
+            item.body["transaction_id"] += self._tag
+            item.body["occurred_at"] = rfc3339(self._clock.now_us())
+        answer = await self._door.decide(item.body)
+        for tally in (self.total, self.second):
+            tally.decided(answer, fraud=item.fraud)
+        if answer.error is None:
+            self._remember(item)
+
+    def _remember(self, item: Item) -> None:
+        for number, (known_us, verdict) in enumerate(item.verdicts):
+            if len(self._labels) >= STREAM_LABELS_PENDING_MAX:
+                self.total.errors["label dropped"] += 1
+                continue
+            one = item.body["transaction_id"]
+            said = {"label_id": f"{one}.{number}", "merchant": item.body["merchant"], "transaction_id": one}
+            said |= {"verdict": verdict, "source": _SOURCES[verdict], "known_at": rfc3339(known_us)}
+            heapq.heappush(self._labels, (known_us, said["label_id"], said))
+
+    async def _tell(self, said: dict[str, Any]) -> None:
+        if self._tag is not None:
+            said["known_at"] = rfc3339(self._clock.now_us())
+        answer: Answer = await self._door.tell(said)
+        for tally in (self.total, self.second):
+            tally.told(answer)
+
+
+async def _each_second(stream: Stream, show: Show) -> None:
+    for _ in repeat(None):
+        await asyncio.sleep(1)
+        second, stream.second = stream.second, Tally()
+        show(second, stream.total)
+
+
+def _json_line(second: Tally, total: Tally) -> None:
+    sys.stdout.write(json.dumps(second.numbers() | {"total": total.sent}) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _bar(length: int | None) -> Iterator[Show]:
+    """Draw a progress bar; `length` is None where the stream has no end."""
+    from rich import progress  # noqa: PLC0415 - the bar alone needs it
+
+    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TextColumn("{task.description}"))
+    with progress.Progress(*columns, progress.TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=length)
+
+        def show(second: Tally, total: Tally) -> None:
+            rate = f"{second.sent}/s  p99 {second.latencies.quantile_ms(0.99)} ms  {dict(total.outcomes)}"
+            bar.update(task, completed=total.sent, description=rate)
+
+        yield show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.stream", description=__doc__)
+    parser.add_argument("--url", required=True, help="the site's door, such as http://127.0.0.1:8410")
+    parser.add_argument("--key-file", type=Path, required=True, help="file that holds the API key")
+    parser.add_argument("--rate", type=float, default=20.0, help="generated payments a second; 0: as fast as possible")
+    parser.add_argument("--seed", type=int, default=SynthConfig().seed)
+    parser.add_argument("--cards", type=int, default=SynthConfig().cards)
+    parser.add_argument("--terminals", type=int, default=SynthConfig().terminals)
+    parser.add_argument("--start", type=parse_moment, help="RFC 3339: where generated time begins; now if not given")
+    parser.add_argument("--file", type=Path, help="send the payments of this file instead")
+    parser.add_argument("--mapping", type=Path, help="its column mapping, one of configs/datasets")
+    parser.add_argument("--speed", type=float, default=1.0, help="of the file; 0: as fast as possible")
+    parser.add_argument("--keep-times", action="store_true", help="for a site whose clock.source is events")
+    parser.add_argument("--seconds", type=float, help="stop after so many")
+    parser.add_argument("--connections", type=int, default=8)
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--progress", action="store_true", help="draw a progress bar")
+    shown.add_argument("--stats", choices=["json"], help="write a line a second")
+    return parser
+
+
+async def _main(given: argparse.Namespace, clock: Clock) -> dict[str, Any]:
+    """Run as the command line says, until the end or SIGINT or SIGTERM, and return the report."""
+    now_us = clock.now_us()
+    length: int | None = None
+    if given.file is None:
+        config = SynthConfig(seed=given.seed, cards=given.cards, terminals=given.terminals)
+        items, pace = generated(config, microseconds(given.start) if given.start else now_us), at_rate(given.rate)
+    else:
+        events = read(given.file, load_mapping(given.mapping))
+        items, pace, length = recorded(events), at_speed(given.speed), len(events)
+    key, tag = given.key_file.read_text().strip(), None if given.keep_times else f".r{now_us // 1000:x}"
+    async with Door(url=given.url, key=key, connections=given.connections, now_ns=time.perf_counter_ns) as door:
+        stream = Stream(door=door, clock=clock, pace=pace, connections=given.connections, tag=tag)
+        started = time.perf_counter()
+        with _shown(given, length) as show:
+            await _until_stopped(stream, items, given.seconds, show)
+        return stream.total.report(time.perf_counter() - started)
+
+
+def _shown(given: argparse.Namespace, length: int | None) -> AbstractContextManager[Show | None]:
+    if given.progress:
+        return _bar(length)
+    return nullcontext(_json_line if given.stats else None)
+
+
+async def _until_stopped(stream: Stream, items: Iterator[Item], seconds: float | None, show: Show | None) -> None:
+    running = asyncio.create_task(stream.run(items, seconds))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    showing = asyncio.create_task(_each_second(stream, show)) if show else None
+    await asyncio.wait([running])
+    if showing is not None:
+        showing.cancel()
+    if not running.cancelled():
+        running.result()
+    if show:
+        show(stream.second, stream.total)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Stream as the command line says; the last line is the report as one JSON object."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if (given.file is None) != (given.mapping is None):
+        parser.error("--file and --mapping go together")
+    report = asyncio.run(_main(given, SystemClock()))
+    sys.stdout.write(json.dumps({"report": report}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

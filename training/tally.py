@@ -1,0 +1,84 @@
+"""Counts what a stream of payments came to: outcomes, errors, latency, and what the truth says about them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import log
+from typing import Any, Final
+
+from training.client import Answer
+
+_STEP: Final = log(1.02)
+"""Latencies are kept in bins 2 % apart, so that a stream without end needs no more memory than a short one."""
+
+
+class Latencies:
+    """A histogram of microseconds with bins 2 % apart."""
+
+    def __init__(self) -> None:
+        self._bins: Counter[int] = Counter()
+
+    def add(self, took_us: int) -> None:
+        """Count one latency."""
+        self._bins[int(log(max(took_us, 1)) / _STEP)] += 1
+
+    def quantile_ms(self, part: float) -> float:
+        """Return the quantile in milliseconds, at most 2 % too high; 0 where nothing was added."""
+        wanted, seen = part * self._bins.total(), 0
+        for at in sorted(self._bins):
+            seen += self._bins[at]
+            if seen >= wanted:
+                return float(round(1.02 ** (at + 1) / 1000, 3))
+        return 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a stream, or of one second of it. `caught` are frauds that weren't simply approved."""
+
+    sent: int = 0
+    labels: int = 0
+    frauds: int = 0
+    stopped: int = 0
+    caught: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    latencies: Latencies = field(default_factory=Latencies)
+
+    def decided(self, answer: Answer, *, fraud: bool) -> None:
+        """Count the answer to one payment."""
+        self.sent += 1
+        if answer.error is not None:
+            self.errors[answer.error] += 1
+            return
+        outcome = str(answer.body.get("outcome"))
+        self.outcomes[outcome] += 1
+        self.latencies.add(answer.took_us)
+        self.frauds += fraud
+        self.stopped += outcome != "approve"
+        self.caught += fraud and outcome != "approve"
+
+    def told(self, answer: Answer) -> None:
+        """Count the answer to one label."""
+        self.labels += 1
+        if answer.error is not None:
+            self.errors[f"label {answer.error}"] += 1
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what a line of `--stats json` says."""
+        return {
+            "sent": self.sent,
+            "outcomes": dict(self.outcomes),
+            "errors": dict(self.errors),
+            "labels": self.labels,
+            "p50_ms": self.latencies.quantile_ms(0.5),
+            "p99_ms": self.latencies.quantile_ms(0.99),
+        }
+
+    def report(self, elapsed_s: float) -> dict[str, Any]:
+        """Return the numbers with the rate, and recall and precision where there was fraud to find."""
+        told = self.numbers() | {"seconds": round(elapsed_s, 3), "decisions_per_s": round(self.sent / elapsed_s, 1)}
+        if self.frauds:
+            told |= {"frauds": self.frauds, "recall": round(self.caught / self.frauds, 4)}
+        if self.frauds and self.stopped:
+            told |= {"precision": round(self.caught / self.stopped, 4)}
+        return told
