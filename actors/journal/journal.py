@@ -143,6 +143,13 @@ class Journal:
             OverloadedError: too much waits for a flush.
             ValueError: not a possible append.
         """
+        return self._log.append(items, self.admit(items), time_us)
+
+    def admit(self, items: Sequence[Item]) -> int:
+        """Return the size of an append of `items`, or raise what `append` would; only the bodies' sizes matter.
+
+        For who has to change other state together with the append, and asks first.
+        """
         if self._writer.failed:
             raise JournalError("the journal failed before; restart the gate")
         size = self._log.size(items)
@@ -151,7 +158,7 @@ class Journal:
                 f"the journal uses {self._space.used_bytes} of {self._bounds.bytes_max} bytes, or its disk is full; "
                 "free space or raise journal.bytes_max",
             )
-        return self._log.append(items, size, time_us)
+        return size
 
     def take(self) -> Batch | None:
         """Return what waits to be made durable, or None.
@@ -221,23 +228,22 @@ class Journal:
         Raises:
             NotFoundError: at one of them there is no decision any more.
         """
-        width = DECISION.itemsize
-        locators = [int(at) for at in locators]
-        rows = np.empty(len(locators), DECISION)
-        order = sorted(range(len(locators)), key=locators.__getitem__)
-        window, begin = b"", 0
+        ats = [int(at) for at in locators]
+        blobs = [b""] * len(ats)
+        window, begin, end = b"", 0, 0
+        order = sorted(range(len(ats)), key=ats.__getitem__)
         for place, number in enumerate(order):
-            at = locators[number]
-            index, segment, offset = located(at)
-            blob = self._unflushed(index, segment, offset)
-            if blob is None:
-                if not begin <= at <= begin + len(window) - width:
-                    size = _span(locators, order, place) + width
-                    window, begin = self._shelf.window(self._name_of(index), segment, size, offset), at
-                blob = window[at - begin : at - begin + width]
-            if len(blob) < width:
-                raise _gone(at)
-            rows[number] = np.frombuffer(blob, DECISION, 1)[0]
+            at = ats[number]
+            if not begin <= at < end:
+                index, segment, offset = located(at)
+                window = self._unflushed(index, segment, offset) or self._shelf.window(
+                    self._name_of(index), segment, _span(ats, order, place) + DECISION.itemsize, offset
+                )
+                begin, end = at, at + len(window) - DECISION.itemsize + 1
+                if begin >= end:
+                    raise _gone(at)
+            blobs[number] = window[at - begin : at - begin + DECISION.itemsize]
+        rows: npt.NDArray[np.void] = np.frombuffer(b"".join(blobs), DECISION)
         if not (rows["lane"] == int(Lane.DECISIONS)).all():
             raise NotFoundError("one of the locators is no decision's")
         return rows

@@ -18,7 +18,7 @@ from crc32c import crc32c
 
 from tidegate.errors import JournalFormatError
 from tidegate.ids import EPOCH_HEX, EpochId, GateId, SiteId
-from tidegate.limits import APPEND_BYTES_MAX, NAME_BYTES_MAX
+from tidegate.limits import NAME_BYTES_MAX
 from tidegate.records import CHAIN_START, HEAD_BYTES, SCHEMAS, Lane
 
 LANES: Final = len(Lane)
@@ -89,7 +89,8 @@ def located(locator: int) -> tuple[int, int, int]:
 
 
 # --- Segment header. Magic, version, size and checksum keep their places in every version. ---
-_PREFIX: Final = struct.Struct("<8sIII4x")
+_PREFIX: Final = struct.Struct("<8sIII")
+_SIZED: Final = struct.Struct("<II")
 _SEGMENT_MAGIC: Final = b"\xf5TIDESEG"
 _HEADER: Final = struct.Struct(f"<{NAME_BYTES_MAX}s{NAME_BYTES_MAX}s{EPOCH_HEX}sQQQ" + "Q32s8s" * LANES)
 HEADER_BYTES: Final = _PREFIX.size + _HEADER.size
@@ -120,7 +121,8 @@ def pack_header(header: Header) -> bytes:
         lanes += [header.next_seqs[lane], header.chains[lane], _schema(lane)]
     names = (header.site.encode(), header.gate.encode(), header.epoch.encode())
     body = _HEADER.pack(*names, header.segment, header.segment_bytes, header.first_pos, *lanes)
-    return _PREFIX.pack(_SEGMENT_MAGIC, FORMAT_VERSION, HEADER_BYTES, crc32c(body)) + body
+    checksum = crc32c(body, crc32c(_SIZED.pack(FORMAT_VERSION, HEADER_BYTES)))
+    return _PREFIX.pack(_SEGMENT_MAGIC, FORMAT_VERSION, HEADER_BYTES, checksum) + body
 
 
 def parse_header(data: bytes | memoryview, file: str) -> Header | None:
@@ -133,7 +135,7 @@ def parse_header(data: bytes | memoryview, file: str) -> Header | None:
         return None
     magic, version, size, checksum = _PREFIX.unpack_from(data)
     body = bytes(data[_PREFIX.size : size])
-    if magic != _SEGMENT_MAGIC or len(body) != size - _PREFIX.size or crc32c(body) != checksum:
+    if magic != _SEGMENT_MAGIC or crc32c(body, crc32c(_SIZED.pack(version, size))) != checksum:
         return None
     if version != FORMAT_VERSION:
         raise JournalFormatError(
@@ -171,6 +173,7 @@ def _check_schemas(found: list[bytes], file: str) -> None:
 # --- Append: the records of one call under one checksum. ---
 APPEND_MAGIC: Final = b"\xf7AP\x01"
 """Begins with a byte that no UTF-8 text contains."""
+_APPEND_FIRST_BYTE: Final = APPEND_MAGIC[0]
 _SEED: Final = struct.Struct(f"<{EPOCH_HEX}sQ")
 _CHECKED: Final = struct.Struct("<III4xQQ" + "Q" * LANES)
 _APPEND: Final = struct.Struct("<4sI" + _CHECKED.format.removeprefix("<"))
@@ -213,15 +216,15 @@ def pack_append(
 
 def parse_append(data: memoryview, start: int, seed: int) -> Append | None:
     """Return the append at `start`, or None where there is none that verifies."""
-    if len(data) - start < APPEND_BYTES + HEAD_BYTES:
+    if len(data) - start < APPEND_BYTES + HEAD_BYTES or data[start] != _APPEND_FIRST_BYTE:
         return None
-    magic, checksum, size, count, offset, durable_pos, first_pos, *next_seqs = _APPEND.unpack_from(data, start)
-    if magic != APPEND_MAGIC or offset != start or not APPEND_BYTES < size <= APPEND_BYTES_MAX:
-        return None
+    magic, checksum, size, records, offset, durable_pos, first_pos, *next_seqs = _APPEND.unpack_from(data, start)
     stop = start + size
-    if stop > len(data) or crc32c(data[start + _UNCHECKED_BYTES : stop], seed) != checksum:
+    if magic != APPEND_MAGIC or offset != start or size <= APPEND_BYTES or stop > len(data):
         return None
-    return Append(start, stop, count, durable_pos, first_pos, tuple(next_seqs))
+    if crc32c(data[start + _UNCHECKED_BYTES : stop], seed) != checksum:
+        return None
+    return Append(start, stop, records, durable_pos, first_pos, tuple(next_seqs))
 
 
 # --- The mark. One sector, overwritten in place: it is the old one or the new one. ---

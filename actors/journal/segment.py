@@ -57,16 +57,8 @@ def pieces(raw: bytes, seed: int) -> Iterator[Append | Gap]:
             at = append.stop
 
 
-class RecordHead(NamedTuple):
-    """The head of one record, which stands in [`start`, `stop`)."""
-
-    start: int
-    stop: int
-    lane: Lane
-    kind: Kind
-    seq: int
-    pos: int
-    time_us: int
+RecordHead = tuple[int, int, Lane, Kind, int, int, int]
+"""Start and stop of a record, its lane, kind, seq, pos and time_us."""
 
 
 def heads(raw: bytes, append: Append, file: str) -> Iterator[RecordHead]:
@@ -84,7 +76,7 @@ def heads(raw: bytes, append: Append, file: str) -> Iterator[RecordHead]:
                 f"{file}: record {pos} at byte {at} is of lane {lane}, kind {kind}, which this program doesn't know; "
                 "start the program that wrote it",
             )
-        yield RecordHead(at, body + size, _LANES[lane], _KINDS[kind], seq, pos, time_us)
+        yield at, body + size, _LANES[lane], _KINDS[kind], seq, pos, time_us
         at = body + size
 
 

@@ -6,6 +6,7 @@ was synced). Without such a proof nothing of it was ever acknowledged: a *torn t
 """
 
 from dataclasses import dataclass, replace
+from operator import lt
 from typing import Any
 
 from actors.journal.layout import (
@@ -179,7 +180,8 @@ class _Walker:
         self._close_tail()
         damaged = any(hole.before.next_pos <= self._durable_pos for hole in self._holes)
         tear = self._hole if damaged or not self._holes else self._holes[0]
-        at = self._go_on_at(self._position() if damaged or tear is None else tear.before)
+        end = self._position() if tear is None else tear.before
+        at = self._go_on_at(end)
         return Walk(
             name=self._name,
             header=self._header,
@@ -191,7 +193,7 @@ class _Walker:
             counts=tuple(self._counts) if damaged or tear is None else tear.counts,
             durable_pos=self._durable_pos,
             lost=tuple(hole.lost(self._durable_pos) for hole in self._holes) if damaged else (),
-            torn=None if tear is None else self._torn(tear),
+            torn=None if damaged and tear is None else self._torn(end),
         )
 
     def _enter(self, header: Header, file: str) -> bool:
@@ -219,33 +221,33 @@ class _Walker:
         if not self._anchor(append.first_pos, append.next_seqs, header=False):
             return False
         self._durable_pos = max(self._durable_pos, min(append.durable_pos, append.first_pos - 1))
-        for head in heads(raw, append, file):
-            lane = head.lane
-            if (head.pos, head.seq) != (self._next_pos, self._next_seqs[lane]):
+        next_seqs, chains = self._next_seqs, self._chains
+        for start, stop, lane, _kind, seq, pos, time_us in heads(raw, append, file):
+            if pos != self._next_pos or seq != next_seqs[lane]:
                 return False
             self._next_pos += 1
-            self._next_seqs[lane] += 1
+            next_seqs[lane] += 1
             self._counts[lane] += 1
-            if self._chains[lane] != CHAIN_UNKNOWN:
-                self._chains[lane] = chain(self._chains[lane], raw[head.start : head.stop])
-            self._last_time_us = max(self._last_time_us, head.time_us)
+            if chains[lane] != CHAIN_UNKNOWN:
+                chains[lane] = chain(chains[lane], raw[start:stop])
+            self._last_time_us = max(self._last_time_us, time_us)
         if append.first_pos == 1:
             self._started = next(records(raw, append, file))[1].values()
         return True
 
     def _anchor(self, first_pos: int, next_seqs: tuple[int, ...], *, header: bool) -> bool:
         """Close the hole before something that verifies; False where that lies behind what was read already."""
-        mine = tuple(self._next_seqs)
-        if first_pos < self._next_pos or any(seq < own for seq, own in zip(next_seqs, mine, strict=True)):
-            return False
         hole = self._hole
-        if (first_pos, next_seqs) != (self._next_pos, mine):
-            self._hole = hole or self._opened()
-            self._close(first_pos, next_seqs)
-        elif hole is not None and header and not hole.headless:
-            self._hole = None  # only the unused end of a sealed segment
-        elif hole is not None:
-            self._close(first_pos, next_seqs)
+        if first_pos == self._next_pos and next_seqs == tuple(self._next_seqs):
+            if hole is not None and header and not hole.headless:
+                self._hole = None  # only the unused end of a sealed segment
+            elif hole is not None:
+                self._close(first_pos, next_seqs)
+            return True
+        if first_pos < self._next_pos or any(map(lt, next_seqs, self._next_seqs)):
+            return False
+        self._hole = hole or self._opened()
+        self._close(first_pos, next_seqs)
         return True
 
     def _close(self, next_pos: int, next_seqs: tuple[int, ...]) -> None:
@@ -291,9 +293,8 @@ class _Walker:
             return replace(at, segment=at.segment + 1, offset=0, segment_bytes=0)
         return at
 
-    def _torn(self, tear: _Hole) -> Torn | None:
-        """Return what is torn from `tear` on, or None where nothing was ever written there."""
-        at = tear.before
+    def _torn(self, at: Position) -> Torn | None:
+        """Return what is torn from `at` on, or None where nothing was ever written there."""
         offset, used, short = at.offset, 0, False
         for number in range(at.segment, len(self._starts) + 1):
             raw = self._shelf.load(self._name, number)
