@@ -69,6 +69,13 @@ TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget o
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 
+# --- The stream that shows a site. ---
+STREAM_ATTEMPTS_MAX: Final = 12  # with the delays below about 40 s: a site's restart is over by then
+STREAM_RETRY_DELAY_S_MIN: Final = 0.05
+STREAM_RETRY_DELAY_S_MAX: Final = 5.0  # also what a site may ask for
+STREAM_TIMEOUT_S: Final = 10.0  # ten thousand times a decision: the connection is dead
+STREAM_LABELS_PENDING_MAX: Final = 1_000_000  # verdicts of weeks not due yet; beyond it new ones are counted as dropped
+
 _BATCH_ITEM_BYTES: Final = 1_000
 
 if BATCH_BODY_BYTES_MAX < BATCH_ITEMS_MAX * _BATCH_ITEM_BYTES:
