@@ -1,0 +1,199 @@
+"""The training job: payments in, a bundle on the shelf out. `training.submit` and plain `ray job submit` both run it.
+
+`python -m training.job --bundles DIR [--source FILE --mapping M]` prints `progress` lines and, last, one JSON line.
+"""
+
+import argparse
+import datetime as dt
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.parquet as pq
+import ray
+import ray.train
+from ray.train.xgboost import XGBoostTrainer
+
+from tidegate.bundle import DataVersion
+from tidegate.clock import Clock, SystemClock
+from tidegate.errors import PermanentError
+from tidegate.limits import DAY_US
+from tidegate.policy import Policy
+from tidegate.trees import Floats
+from training.dataset import Events, features, load_mapping, read
+from training.fit import FitSettings, Fitted, Progress, Split, Targets, boost, fit, split
+from training.package import assemble, write
+from training.synth import SynthConfig, generate
+
+SYNTH: Final = "synth"
+ROOT: Final = Path(__file__).resolve().parents[1]
+_SYNTH_MAPPING: Final = ROOT / "configs" / "datasets" / "synth.toml"
+_FIT: Final = FitSettings()
+_EPOCH: Final = dt.date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a job is asked to do; the generator's options don't matter to a recorded source."""
+
+    bundles: Path
+    source: str = SYNTH
+    mapping: Path = _SYNTH_MAPPING
+    days: int = 60
+    cards: int = 2_000
+    seed: int = 7
+    until: dt.date
+    workers: int = 0
+    threads: int = _FIT.threads
+    trees: int = _FIT.trees
+
+    def settings(self) -> FitSettings:
+        """Return how to fit."""
+        return FitSettings(trees=self.trees, threads=self.threads, seed=self.seed)
+
+
+def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
+    """Return a parser of `Options`; generated payments end with the day before `today` where nothing else is said."""
+    made = argparse.ArgumentParser(**given)
+    made.add_argument("--bundles", type=Path, required=True, help="folder that the bundle is put in")
+    made.add_argument("--source", default=SYNTH, help="Parquet or CSV file of payments, or `synth` to generate them")
+    made.add_argument("--mapping", type=Path, default=_SYNTH_MAPPING, help="TOML that says which column is what")
+    made.add_argument("--until", type=dt.date.fromisoformat, default=today, help="synth: the day after the last")
+    made.add_argument("--workers", type=int, default=0, help="Ray Train workers; 0 trains in the job's own process")
+    helps = {
+        "days": "synth: days of payments",
+        "cards": "synth: cards",
+        "seed": "of generator, fit and proof",
+        "threads": "of one worker; more than one pays on a machine with nothing else to do",
+        "trees": "in the model",
+    }
+    for name, text in helps.items():
+        made.add_argument(f"--{name}", type=int, default=Options.__dataclass_fields__[name].default, help=text)
+    return made
+
+
+def tell(step: str, done: float) -> None:
+    """Print one line of progress; `done` is the part of the whole job."""
+    sys.stdout.write(f"progress step={step} done={done:.2f}\n")
+    sys.stdout.flush()
+
+
+def payments(options: Options, scratch: Path) -> Events:
+    """Return the payments to learn from; generated ones pass through the reader of recorded ones.
+
+    Raises:
+        DatasetError: file and mapping don't fit.
+    """
+    source = Path(options.source)
+    if options.source == SYNTH:
+        source = scratch / "synth.parquet"
+        start_us = ((options.until - _EPOCH).days - options.days) * DAY_US
+        config = SynthConfig(seed=options.seed, days=options.days, cards=options.cards, start_us=start_us)
+        pq.write_table(generate(config), source)
+    return read(source, load_mapping(options.mapping))
+
+
+def boost_in_ray(
+    rows: Floats, target: Targets, settings: FitSettings, *, progress: Progress, workers: int, scratch: Path
+) -> bytes:
+    """Boost inside Ray Train, each worker on every n-th row; without workers in this process.
+
+    The booster is the loop's return value: a checkpoint reported in this process points to a folder already deleted.
+    """
+
+    def loop() -> bytes:
+        context = ray.train.get_context()
+        part = slice(context.get_world_rank(), None, context.get_world_size())
+        return boost(rows[part], target[part], settings, progress)
+
+    trainer = XGBoostTrainer(
+        loop,
+        scaling_config=ray.train.ScalingConfig(num_workers=workers),
+        run_config=ray.train.RunConfig(storage_path=str(scratch)),
+    )
+    booster: bytes = trainer.fit().return_value
+    return booster
+
+
+def data_version(options: Options, events: Events, vectors: Floats, parts: Split) -> DataVersion:
+    """Return what the model learnt from, and the digest of it."""
+    index, target = parts.train.index, parts.train.target
+    generated = f"{SYNTH} seed={options.seed} days={options.days} cards={options.cards} until={options.until}"
+    return DataVersion(
+        source=generated if options.source == SYNTH else Path(options.source).name,
+        first_us=int(events.occurred_us[0]),
+        cut_us=parts.cut_us,
+        rows=len(index),
+        frauds=int(target.sum()),
+        sha256=hashlib.sha256(vectors[index].tobytes() + target.tobytes()).hexdigest(),
+    )
+
+
+def files(fitted: Fitted, rows: Floats, data: DataVersion, now_us: int, seed: int) -> dict[str, bytes]:
+    """Return the bundle's files, proven on `rows`."""
+    return assemble(
+        booster=fitted.booster,
+        rows=rows,
+        calibration=fitted.calibration,
+        data=data,
+        metrics=fitted.metrics,
+        parameters=fitted.parameters,
+        policy=Policy(),
+        trained_at_us=now_us,
+        seed=seed,
+    )
+
+
+def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
+    """Do the whole job and return what is to be known of the bundle.
+
+    Raises:
+        DatasetError: the payments can't be read, or are too few.
+        BundleError: the packed trees differ from XGBoost.
+    """
+    tell("data", 0.0)
+    events = payments(options, scratch)
+    tell("features", 0.25)
+    vectors = features(events)
+    parts = split(events)
+    tell("fit", 0.40)
+    train = partial(
+        boost_in_ray,
+        progress=lambda part: tell("fit", 0.40 + 0.45 * part),
+        workers=options.workers,
+        scratch=scratch,
+    )
+    fitted = fit(vectors, parts, options.settings(), train)
+    tell("package", 0.90)
+    data = data_version(options, events, vectors, parts)
+    tail = np.ascontiguousarray(vectors[parts.tail.index])
+    bundle = write(files(fitted, tail, data, clock.now_us(), options.seed), options.bundles)
+    tell("done", 1.0)
+    return {"bundle": bundle, "metrics": fitted.metrics, "rows": data.rows, "frauds": data.frauds}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the job as the command line says."""
+    started_s, today = time.monotonic(), dt.datetime.now(dt.UTC).date()
+    given = parser(today, prog="python -m training.job", description=__doc__).parse_args(arguments)
+    options = Options(**vars(given))
+    if options.workers:
+        ray.init(runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+    try:
+        with tempfile.TemporaryDirectory(prefix="tidegate-train-") as scratch:
+            told = run(options, Path(scratch), SystemClock())
+    except PermanentError as error:
+        sys.exit(f"{error.code}: {error.message}")
+    sys.stdout.write(json.dumps({**told, "seconds": round(time.monotonic() - started_s, 1)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
