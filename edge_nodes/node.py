@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import ray
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from actors.spawn import GateClient, spawn_gate
 from edge_nodes import reaper
 from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
 from tidegate.settings import SiteSettings
+
+if TYPE_CHECKING:
+    from actors.spawn import GateClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_START_S: Final = 90.0
@@ -32,6 +32,8 @@ _READY_S: Final = 300.0
 _POLL_S: Final = 0.2
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _STOP_S: Final = 20.0
+_NODE: Final = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
 
 Say = Callable[[str], None]
 
@@ -84,7 +86,7 @@ def _environment(mark: str, token: str) -> dict[str, str]:
 def _ray_command(port: int, dashboard: int, folder: str) -> list[str]:
     ports = {name: free_port() for name in ("ray-client-server-port", "dashboard-agent-listen-port")}
     options = {
-        "node-ip-address": "127.0.0.1",
+        "node-ip-address": _NODE,
         "port": port,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": dashboard,
@@ -112,10 +114,9 @@ def cluster(mark: str, log: Path) -> Iterator[Cluster]:
             start_new_session=True,
         )
         try:
-            _connect(f"127.0.0.1:{port}", environment, process, log)
-            yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
+            _connect(f"{_NODE}:{port}", environment, process, log)
+            yield Cluster(f"{_NODE}:{port}", f"http://127.0.0.1:{dashboard}", environment)
         finally:
-            ray.shutdown()
             process.terminate()
             _wait(process)
 
@@ -137,6 +138,8 @@ def _connect(address: str, environment: dict[str, str], process: "subprocess.Pop
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex((host, int(port))) == 0 and b"Ray runtime started" in log.read_bytes():
+                import ray  # noqa: PLC0415 - Ray reads its token when it is imported
+
                 ray.init(address=address, log_to_driver=False, logging_level="warning", namespace="tidegate")
                 return
         _pause()
@@ -188,7 +191,7 @@ class Site:
 
     url: str
     key: str
-    gate: GateClient
+    gate: "GateClient"
     environment: dict[str, str]
 
 
@@ -197,7 +200,7 @@ def _pause() -> None:
     threading.Event().wait(_POLL_S)
 
 
-def _ready(gate: GateClient) -> None:
+def _ready(gate: "GateClient") -> None:
     deadline = time.monotonic() + _READY_S
     while (why := gate.why_not_ready()) is not None:
         if why.startswith("stopped") or time.monotonic() > deadline:
@@ -223,6 +226,8 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
                 "machine_mark": str(Path(settings.machine_mark).resolve()),
             }
         )
+        from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
+
         gate = spawn_gate(resolved, build=BUILD, keys=keys)
         port = gate.start()
         _ready(gate)
