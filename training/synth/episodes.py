@@ -9,7 +9,7 @@ import numpy as np
 from tidegate.limits import DAY_US, HOUR_US, MINUTE_US
 from training.synth.world import CATEGORIES, KINDS, ROW, Floats, Ints, Rows, SynthConfig, World
 
-EPISODE_DAYS_MAX: Final = 11
+EPISODE_DAYS_MAX: Final = 16
 """No episode has a payment this many days or more after the day on which it began."""
 AMOUNT_MINOR_LOW: Final = 50
 AMOUNT_MINOR_HIGH: Final = 900_000
@@ -32,7 +32,7 @@ class Kind:
 
 FRAUDS: Final = {
     "card_testing": Kind(0.25, 12, 1 * DAY_US, 0.6, 0.10),
-    "terminal": Kind(0.30, 26, 7 * DAY_US, 0.5, 0.05),
+    "terminal": Kind(0.30, 52, 3 * DAY_US, 0.5, 0.05),
     "lost": Kind(0.25, 6, 2 * DAY_US, 0.7, 0.03),
     "account_takeover": Kind(0.20, 9, 5 * DAY_US, 0.6, 0.08),
     "new_pattern": Kind(0.40, 6, 5 * DAY_US, 0.5, 0.05),
@@ -84,8 +84,8 @@ def _card_testing(rng: Rng, world: World, count: int, day_us: int) -> Rows:
 
 def _terminal(rng: Rng, world: World, count: int, day_us: int) -> Rows:
     """A terminal is in a thief's hand for days: copied cards are used there, for little more than usual."""
-    length = rng.integers(3, 11, count)
-    each = rng.poisson(4 * length)
+    length = rng.integers(6, 16, count)
+    each = rng.poisson(5 * length)
     of = np.repeat(np.arange(count), each)
     terminal = rng.choice(world.at(0), count)[of]
     card = rng.integers(len(world.card_rate), size=len(of))
