@@ -23,6 +23,18 @@ from tidegate.limits import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 MONDAY_US = 20_416 * DAY_US  # 2025-11-24, midnight
 NOON_US = MONDAY_US + 12 * HOUR_US
 
+WINDOWS = [
+    ("card_count_10m", 5 * MINUTE_US, 2),
+    ("card_count_1h", 5 * MINUTE_US, 12),
+    ("card_count_24h", HOUR_US, 24),
+    ("card_count_7d", DAY_US, 7),
+    ("card_count_30d", DAY_US, 30),
+    ("terminal_count_1h", HOUR_US, 2),
+    ("terminal_count_1d", DAY_US, 1),
+    ("terminal_count_7d", DAY_US, 7),
+    ("terminal_count_30d", DAY_US, 30),
+]
+
 
 @dataclass
 class Till:
@@ -95,26 +107,22 @@ def test_means_of_windows_are_sums_over_counts(till: Till) -> None:
     assert seen["card_mean_30d"] == 250
 
 
-@pytest.mark.parametrize(
-    ("name", "width_us", "buckets"),
-    [
-        ("card_count_10m", 5 * MINUTE_US, 2),
-        ("card_count_1h", 5 * MINUTE_US, 12),
-        ("card_count_24h", HOUR_US, 24),
-        ("card_count_7d", DAY_US, 7),
-        ("card_count_30d", DAY_US, 30),
-        ("terminal_count_1h", HOUR_US, 2),
-        ("terminal_count_1d", DAY_US, 1),
-        ("terminal_count_7d", DAY_US, 7),
-        ("terminal_count_30d", DAY_US, 30),
-    ],
-)
+@pytest.mark.parametrize(("name", "width_us", "buckets"), WINDOWS)
 def test_a_window_ends_at_the_border_of_its_oldest_bucket(till: Till, name: str, width_us: int, buckets: int) -> None:
     till.pay(MONDAY_US)
     assert till.pay(MONDAY_US + buckets * width_us - 1)[name] == 2
     fresh = Till()
     fresh.pay(MONDAY_US)
     assert fresh.pay(MONDAY_US + buckets * width_us)[name] == 1
+
+
+@pytest.mark.parametrize(("name", "width_us", "buckets"), WINDOWS)
+def test_a_flood_dated_ahead_pushes_nothing_out_of_a_window(till: Till, name: str, width_us: int, buckets: int) -> None:
+    till.pay(MONDAY_US)
+    eve_us = MONDAY_US + buckets * width_us - 30 * SECOND_US
+    for _ in range(5):
+        till.pay(eve_us, at_us=eve_us + MINUTE_US)
+    assert till.pay(eve_us)[name] == 7
 
 
 def test_after_a_gap_longer_than_all_windows_only_the_history_is_left(till: Till) -> None:
