@@ -69,7 +69,7 @@ class PackedTrees:
             raise BundleError("trees: a threshold, a leaf or the base is not finite; package the model again")
         inner = np.flatnonzero(self.nodes["left"] >= 0)
         left = self.nodes["left"][inner]
-        forward = (left > inner) & (left + 1 < len(self.nodes))
+        forward = (left > inner) & (left < len(self.nodes) - 1)  # left + 1 could overflow
         feature = self.nodes["feature"][inner]
         if not forward.all() or ((feature < 0) | (feature >= self.features)).any():
             raise BundleError("trees: a node's child or feature is out of range; package the model again")

@@ -36,10 +36,13 @@ def pack(booster: xgb.Booster) -> PackedTrees:
     """Return a booster's trees as packed nodes; children lie behind their parents, the right one behind the left.
 
     Raises:
-        BundleError: the booster isn't a plain `gbtree` of binary logistic splits.
+        BundleError: the booster isn't a plain `gbtree` of numeric splits with a base score of one half. From another
+            base XGBoost's own sum differs in the last bits from the walk's.
     """
     model = json_model(booster)
     base = float(model["learner"]["learner_model_param"]["base_score"].strip("[]"))
+    if base != 0.5:  # noqa: PLR2004 - log odds of zero
+        raise BundleError(f"trees: base_score is {base}; train with base_score=0.5")
     roots: list[int] = []
     nodes: list[tuple[float, int, int, int, int]] = []
     for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
@@ -47,8 +50,7 @@ def pack(booster: xgb.Booster) -> PackedTrees:
             raise BundleError("trees: categorical splits can't be packed; train on numbers only")
         roots.append(len(nodes))
         nodes.extend(_pack_tree(tree, len(nodes)))
-    margin = np.float32(np.log(base / (1 - base)))
-    return PackedTrees(np.array(nodes, NODE), np.array(roots, np.int64), margin, FEATURE_COUNT)
+    return PackedTrees(np.array(nodes, NODE), np.array(roots, np.int64), np.float32(0), FEATURE_COUNT)
 
 
 def json_model(booster: xgb.Booster) -> dict[str, Any]:

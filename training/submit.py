@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -46,16 +47,12 @@ def resolved(options: Options) -> Options:
     for name, path in (("--mapping", paths["mapping"]), ("--source", Path(source))):
         if str(path) != SYNTH and not path.is_file():
             raise JobError(f"{name}: {path} is no file")
-    return Options(**{**_values(options), **paths, "source": source})
-
-
-def _values(options: Options) -> dict[str, object]:
-    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+    return replace(options, source=source, bundles=paths["bundles"], mapping=paths["mapping"])
 
 
 def command(options: Options) -> list[str]:
     """Return the job's arguments."""
-    return [part for name, value in _values(options).items() for part in (f"--{name}", str(value))]
+    return [part for name, value in asdict(options).items() for part in (f"--{name}", str(value))]
 
 
 def submission_id(options: Options) -> str:
