@@ -76,7 +76,7 @@ def up(
         _say(f"live page: {running.url}/#key={running.key}")
         key_file = Path(settings.data_dir) / "demo.key"
         command = [sys.executable, "-m", "training.stream", "--url", running.url, "--key-file", str(key_file)]
-        limits = ["--rate", str(rate), *(["--seconds", str(seconds)] if seconds else [])]
+        limits = ["--rate", str(rate), "--cards", "20000", *(["--seconds", str(seconds)] if seconds else [])]
         stream = subprocess.Popen(  # noqa: S603 - our own module
             [*command, *limits], env=running.environment, stdout=subprocess.DEVNULL, start_new_session=True
         )
