@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.journal.layout import (
+    EPOCHS_MAX,
     RESERVE,
     SEGMENT_BYTES_MAX,
     EpochName,
@@ -160,6 +161,10 @@ class Journal:
             )
         return size
 
+    def tell(self, items: Sequence[Item], time_us: int) -> None:
+        """Append what an opening has to say, on a full disk too: the reserve is kept for that."""
+        self._log.append(items, self._log.size(items), time_us)
+
     def take(self) -> Batch | None:
         """Return what waits to be made durable, or None.
 
@@ -211,10 +216,7 @@ class Journal:
         Raises:
             NotFoundError: there is no record any more.
         """
-        index, segment, offset = located(locator)
-        data = self._unflushed(index, segment, offset)
-        if data is None:
-            data = self._window(index, segment, offset)
+        data = self._unflushed(locator) if locator >= self._waiting() else self._window(*located(locator))
         try:
             return Record.from_bytes(data)
         except ValueError as error:
@@ -230,19 +232,20 @@ class Journal:
         """
         ats = [int(at) for at in locators]
         blobs = [b""] * len(ats)
-        window, begin, end = b"", 0, 0
+        window, begin, end, waiting = b"", 0, 0, self._waiting()
         order = sorted(range(len(ats)), key=ats.__getitem__)
         for place, number in enumerate(order):
             at = ats[number]
-            if not begin <= at < end:
+            if at >= waiting:
+                window, begin, end = self._unflushed(at), at, at + 1
+            elif not begin <= at < end:
                 index, segment, offset = located(at)
-                window = self._unflushed(index, segment, offset) or self._shelf.window(
-                    self._name_of(index), segment, _span(ats, order, place) + DECISION.itemsize, offset
-                )
-                begin, end = at, at + len(window) - DECISION.itemsize + 1
-                if begin >= end:
-                    raise _gone(at)
+                size = _span(ats, order, place) + DECISION.itemsize
+                window, begin = self._shelf.window(self._name_of(index), segment, size, offset), at
+                end = at + len(window) - DECISION.itemsize + 1
             blobs[number] = window[at - begin : at - begin + DECISION.itemsize]
+            if len(blobs[number]) < DECISION.itemsize:
+                raise _gone(at)
         rows: npt.NDArray[np.void] = np.frombuffer(b"".join(blobs), DECISION)
         if not (rows["lane"] == int(Lane.DECISIONS)).all():
             raise NotFoundError("one of the locators is no decision's")
@@ -259,7 +262,7 @@ class Journal:
                     yield at, record
 
     def scan_all(self) -> Iterator[Entry]:
-        """Yield the records of all epochs, oldest first, through what is durable at the call."""
+        """Yield the records of all epochs, oldest first, through what is durable when it gets to this one."""
         sizes = self._disk.sizes()
         for name in self._names.values():
             if name == self._name:
@@ -343,16 +346,26 @@ class Journal:
             raise NotFoundError(f"this journal has no epoch number {index}")
         return self._names[index]
 
-    def _unflushed(self, index: int, segment: int, offset: int) -> bytes | None:
-        """Return the record at `offset`, where that waits for the disk still."""
-        if index != self._name.ordinal or segment < self._writer.segment:
-            return None
-        flying: Sequence[Part] = self._in_flight.parts if self._in_flight is not None else ()
-        for part in (*flying, *self._log.pending()):
-            if part.segment == segment and part.start <= offset < part.stop:
+    def _in_memory(self) -> Iterator[Part]:
+        """Yield what waits for the disk still, in order."""
+        if self._in_flight is not None:
+            yield from self._in_flight.parts
+        yield from self._log.pending()
+
+    def _waiting(self) -> int:
+        """Return the locator from which on records have to be read from memory."""
+        for part in self._in_memory():
+            return locator(self._name.ordinal, part.segment, part.start)
+        return locator(EPOCHS_MAX + 1, 0, 0)
+
+    def _unflushed(self, at: int) -> bytes:
+        """Return the record at a locator that waits for the disk; nothing where there is none."""
+        index, segment, offset = located(at)
+        for part in self._in_memory():
+            if (index, segment) == (self._name.ordinal, part.segment) and part.start <= offset < part.stop:
                 begin = offset - part.start
                 return bytes(part.data[begin : begin + record_bytes(part.data, begin)])
-        return None
+        return b""
 
     def _segments(self, from_pos: int, through_pos: int) -> range:
         """Return the numbers of the segments that hold the positions, at the call."""

@@ -151,7 +151,7 @@ class _Opening:
         }
         told = [_event(Kind.RANGE_LOST, values) for values in _told(last)]
         last_time_us = max(self._now_us, last.at.last_time_us if last else 0)
-        journal.append([_event(Kind.EPOCH_STARTED, started), *told], last_time_us)
+        journal.tell([_event(Kind.EPOCH_STARTED, started), *told], last_time_us)
         journal.commit()
         return journal, _recovery(journal, started, last, last_time_us, new=True)
 
@@ -161,7 +161,7 @@ class _Opening:
         last_time_us = max(self._now_us, last.at.last_time_us)
         journal = self._journal(last.name, last.at, last.starts, names[:-1])
         if last.torn is not None:
-            journal.append([_event(Kind.TAIL_CUT, asdict(last.torn))], last_time_us)
+            journal.tell([_event(Kind.TAIL_CUT, asdict(last.torn))], last_time_us)
             journal.commit()
         return journal, _recovery(journal, _started(last), last, last_time_us, new=False)
 
