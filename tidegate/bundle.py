@@ -157,7 +157,8 @@ def _check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
     for name in PARTS:
         if name not in manifest.parts or name not in files:
             raise BundleError(f"{name}: missing; fetch or package the bundle again")
-        if part(files[name]) != manifest.parts[name]:
+        data, said = files[name], manifest.parts[name]
+        if len(data) != said.bytes or hashlib.sha256(data).hexdigest() != said.sha256:
             raise BundleError(f"{name}: its bytes don't match the manifest; fetch or package the bundle again")
 
 

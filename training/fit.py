@@ -19,47 +19,16 @@ from tidegate.trees import Floats
 from training.dataset import Events
 from training.labels import DELAY_US, Rows, training_rows
 from training.mapping import DatasetError
+from training.options import FitSettings
 
 TAIL_US_MAX: Final = 14 * DAY_US
 """Held out at the end: two weeks see each weekday twice; a longer tail would age the model."""
 FALSE_POSITIVE_RATE: Final = 0.001
+_DELAYS_MIN: Final = 3  # label delays to span: one before the cut, one after the tail, and room for both
 _FRAUDS_MIN: Final = 20  # with fewer neither a fit nor a metric means anything
 
 Targets: TypeAlias = NDArray[np.uint8]
 Doubles: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
-    """How to boost.
-
-    256 bins would starve the rare tails of label-based features; a base score of one half suits rare frauds better
-    than their share; a second thread that waits for its turn costs more than it does beside a busy gate.
-    """
-
-    trees: int = 110
-    depth: int = 5
-    eta: float = 0.1
-    bins: int = 1_024
-    threads: int = 1
-    seed: int = 7
-
-    def parameters(self) -> dict[str, float | int | str]:
-        """Return XGBoost's parameters."""
-        return {
-            "objective": "binary:logistic",
-            "tree_method": "hist",
-            "base_score": 0.5,
-            "max_bin": self.bins,
-            "max_depth": self.depth,
-            "eta": self.eta,
-            "subsample": 0.8,
-            "colsample_bytree": 0.5,
-            "min_child_weight": 5.0,
-            "reg_lambda": 5.0,
-            "nthread": self.threads,
-            "seed": self.seed,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +73,8 @@ def split(events: Events, delay_us: int = DELAY_US) -> Split:
     tail_end = end - delay_us
     cut_us = tail_end - min(TAIL_US_MAX, (tail_end - first) // 4)
     if cut_us - delay_us <= first:
-        raise DatasetError(f"the payments span {(end - first) // DAY_US} days; give {3 * delay_us // DAY_US} or more")
+        days = (end - first) / DAY_US
+        raise DatasetError(f"the payments span {days:.0f} days; give {_DELAYS_MIN * delay_us // DAY_US} or more")
     known = training_rows(events, cut_us=end, delay_us=delay_us, from_us=cut_us + 1)
     settled = events.occurred_us[known.index] <= tail_end
     train = training_rows(events, cut_us=cut_us, delay_us=delay_us)

@@ -3,7 +3,6 @@
 `python -m training.job --bundles DIR [--source FILE --mapping M]` prints `progress` lines and, last, one JSON line.
 """
 
-import argparse
 import datetime as dt
 import hashlib
 import json
@@ -11,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,55 +27,12 @@ from tidegate.limits import DAY_US
 from tidegate.policy import Policy
 from tidegate.trees import Floats
 from training.dataset import Events, features, load_mapping, read
-from training.fit import FitSettings, Fitted, Progress, Split, Targets, boost, fit, split
+from training.fit import Fitted, Progress, Split, Targets, boost, fit, split
+from training.options import ROOT, SYNTH, FitSettings, Options, parser
 from training.package import assemble, write
 from training.synth import SynthConfig, generate
 
-SYNTH: Final = "synth"
-ROOT: Final = Path(__file__).resolve().parents[1]
-_SYNTH_MAPPING: Final = ROOT / "configs" / "datasets" / "synth.toml"
-_FIT: Final = FitSettings()
 _EPOCH: Final = dt.date(1970, 1, 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a job is asked to do; the generator's options don't matter to a recorded source."""
-
-    bundles: Path
-    source: str = SYNTH
-    mapping: Path = _SYNTH_MAPPING
-    days: int = 60
-    cards: int = 2_000
-    seed: int = 7
-    until: dt.date
-    workers: int = 0
-    threads: int = _FIT.threads
-    trees: int = _FIT.trees
-
-    def settings(self) -> FitSettings:
-        """Return how to fit."""
-        return FitSettings(trees=self.trees, threads=self.threads, seed=self.seed)
-
-
-def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
-    """Return a parser of `Options`; generated payments end with the day before `today` where nothing else is said."""
-    made = argparse.ArgumentParser(**given)
-    made.add_argument("--bundles", type=Path, required=True, help="folder that the bundle is put in")
-    made.add_argument("--source", default=SYNTH, help="Parquet or CSV file of payments, or `synth` to generate them")
-    made.add_argument("--mapping", type=Path, default=_SYNTH_MAPPING, help="TOML that says which column is what")
-    made.add_argument("--until", type=dt.date.fromisoformat, default=today, help="synth: the day after the last")
-    made.add_argument("--workers", type=int, default=0, help="Ray Train workers; 0 trains in the job's own process")
-    helps = {
-        "days": "synth: days of payments",
-        "cards": "synth: cards",
-        "seed": "of generator, fit and proof",
-        "threads": "of one worker; more than one pays on a machine with nothing else to do",
-        "trees": "in the model",
-    }
-    for name, text in helps.items():
-        made.add_argument(f"--{name}", type=int, default=Options.__dataclass_fields__[name].default, help=text)
-    return made
 
 
 def tell(step: str, done: float) -> None:

@@ -18,12 +18,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from tidegate import __version__
 from tidegate.errors import PermanentError, TemporaryError
 from tidegate.features.declarations import FINGERPRINT
-from training.job import ROOT, SYNTH, Options, parser
+from training.options import ROOT, SYNTH, Options, parser
 
 _POLL_S: Final = 0.2
 _LINES_SHOWN: Final = 20
@@ -77,7 +78,7 @@ def connect(address: str, environment: Mapping[str, str]) -> JobSubmissionClient
     try:
         client = JobSubmissionClient(address, headers=headers)
         client.get_version()
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, AuthenticationError) as error:
         told = str(error).partition("\n")[0]
         raise TemporaryError(f"--address: no Ray at {address}, or RAY_AUTH_TOKEN isn't its token ({told})") from error
     return client

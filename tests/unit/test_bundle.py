@@ -52,6 +52,12 @@ def test_one_changed_bit_of_any_part_is_found_and_named(bundle_files: Files, nam
         decode({**bundle_files, name: bytes(data)})
 
 
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_part_cut_short_is_found(bundle_files: Files, length: int) -> None:
+    with pytest.raises(BundleError, match=r"nodes\.npy: its bytes don't match the manifest"):
+        decode({**bundle_files, "nodes.npy": bundle_files["nodes.npy"][:length]})
+
+
 @pytest.mark.parametrize("name", [MANIFEST, *PARTS])
 def test_a_missing_part_is_named(bundle_files: Files, name: str) -> None:
     files = {each: data for each, data in bundle_files.items() if each != name}

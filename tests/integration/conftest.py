@@ -1,0 +1,117 @@
+"""A real Ray cluster for the tests that need one: started once, apart from any other, and gone without a trace."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_S = 120
+STOP_S = 60
+MARK = "TIDEGATE_TEST_CLUSTER"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Where a cluster is, and what a process needs in its environment to use it."""
+
+    address: str
+    dashboard: str
+    token: str
+    environment: dict[str, str]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _until(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := done()) and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+    return met
+
+
+def _marked(mark: str) -> list[int]:
+    """Return the processes that have the mark in their environment, but those that have ended already."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def _environment(mark: str, token: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        MARK: mark,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONWARNINGS": "default",
+    }
+
+
+def _command(port: int, dashboard: int, folder: str) -> list[str]:
+    flags = {
+        "node-ip-address": "127.0.0.1",
+        "port": port,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": dashboard,
+        "ray-client-server-port": _free_port(),
+        "dashboard-agent-listen-port": _free_port(),
+        "metrics-export-port": _free_port(),
+        "num-cpus": 2,
+        "object-store-memory": 200_000_000,
+        "temp-dir": folder,
+    }
+    ray = str(Path(sys.executable).parent / "ray")
+    return [ray, "start", "--head", "--block", "--disable-usage-stats", *(f"--{k}={v}" for k, v in flags.items())]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A one-node cluster with token auth on free ports; at the end no process of it may be left."""
+    mark, token = secrets.token_hex(8), secrets.token_hex(32)
+    environment, port, dashboard = _environment(mark, token), _free_port(), _free_port()
+    # A short path: Ray's sockets lie in it, and a socket's path has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="tgt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        log = Path(folder) / "start.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _command(port, dashboard, folder),
+                env=environment,
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            _until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None, START_S)
+            assert b"Ray runtime started" in log.read_bytes(), log.read_text()
+            yield RayCluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, environment)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            _until(lambda: process.poll() is not None, STOP_S)
+            gone = _until(lambda: not _marked(mark), STOP_S)
+            left = _marked(mark)
+            for each in left:
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
+            process.wait(STOP_S)
+        assert gone, f"processes of the cluster outlived it: {left}"

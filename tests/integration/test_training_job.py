@@ -1,0 +1,131 @@
+"""The training job on a real Ray cluster: submitted, followed, found again, refused with a reason."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from actors.scorer.disk import PosixFolder
+from actors.scorer.model import Scorer
+from actors.scorer.shelf import Shelf
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("--days", "45", "--cards", "500", "--trees", "20")
+
+
+class Cluster(Protocol):
+    """What the fixture yields."""
+
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
+def _run(environment: dict[str, str], *command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def _submit(cluster: Cluster, bundles: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    where = ("--address", cluster.dashboard, "--bundles", str(bundles))
+    return _run(cluster.environment, "-m", "training.submit", *where, *options)
+
+
+def _result(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+@pytest.fixture(scope="module")
+def trained(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A shelf with the bundle of one job, and what the call that followed it to its end printed.
+
+    The call before gave up at its deadline, and left the job running.
+    """
+    bundles = tmp_path_factory.mktemp("bundles")
+    hasty = _submit(ray_cluster, bundles, *SMALL, "--deadline-s", "0.1")
+    assert hasty.returncode == 1
+    assert "still runs after 0 s; the same call follows it again" in hasty.stderr
+    done = _submit(ray_cluster, bundles, *SMALL)
+    assert done.returncode == 0, done.stderr
+    return bundles, done.stdout
+
+
+def test_a_submitted_job_shows_its_progress_and_puts_a_bundle_that_scores_on_the_shelf(
+    trained: tuple[Path, str],
+) -> None:
+    bundles, printed = trained
+    lines = printed.splitlines()
+    told = json.loads(lines[-1])
+    shelf = Shelf(folder=PosixFolder(bundles))
+
+    assert all(line.startswith("progress step=") for line in lines[:-1])
+    assert lines[-2] == "progress step=done done=1.00"
+    assert shelf.ids() == (told["bundle"],)
+    assert Scorer(shelf.load(told["bundle"])).bundle.manifest.data.frauds == told["frauds"]
+    assert told["metrics"]["average_precision"] > 0
+
+
+def test_the_same_call_again_finds_the_same_job_and_trains_nothing(
+    ray_cluster: Cluster, trained: tuple[Path, str]
+) -> None:
+    bundles, printed = trained
+
+    again = _submit(ray_cluster, bundles, *SMALL)
+
+    assert _result(again) == json.loads(printed.splitlines()[-1])
+    assert len(Shelf(folder=PosixFolder(bundles)).ids()) == 1
+
+
+def test_a_job_that_fails_says_why_and_may_be_submitted_again(ray_cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = _submit(ray_cluster, tmp_path, "--days", "9", "--cards", "50")
+
+        assert done.returncode == 1
+        assert "DATASET_INVALID: the payments span" in done.stderr
+
+
+def test_a_wrong_token_is_refused_with_what_to_do(ray_cluster: Cluster, tmp_path: Path) -> None:
+    environment = {**ray_cluster.environment, "RAY_AUTH_TOKEN": "0" * 64}
+    where = ("--address", ray_cluster.dashboard, "--bundles", str(tmp_path))
+
+    done = _run(environment, "-m", "training.submit", *where)
+
+    assert done.returncode == 1
+    assert "RAY_AUTH_TOKEN isn't its token" in done.stderr
+
+
+@pytest.mark.slow
+def test_plain_ray_job_submit_runs_the_same_job(ray_cluster: Cluster, tmp_path: Path) -> None:
+    ray = str(Path(sys.executable).parent / "ray")
+    job = ("--", sys.executable, "-m", "training.job", "--bundles", str(tmp_path), *SMALL)
+    flags = (
+        "--address",
+        ray_cluster.dashboard,
+        "--runtime-env-json",
+        json.dumps({"env_vars": {"PYTHONPATH": str(ROOT)}}),
+    )
+
+    done = subprocess.run(
+        [ray, "job", "submit", *flags, *job],
+        env=ray_cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(Shelf(folder=PosixFolder(tmp_path)).ids()) == 1
+
+
+@pytest.mark.slow
+def test_a_real_ray_train_worker_trains_the_same_kind_of_bundle(ray_cluster: Cluster, tmp_path: Path) -> None:
+    told = _result(_submit(ray_cluster, tmp_path, *SMALL, "--workers", "1"))
+
+    assert Scorer(Shelf(folder=PosixFolder(tmp_path)).load(told["bundle"]))
