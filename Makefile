@@ -6,13 +6,12 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: help up test check bench setup lock clean
+.PHONY: help up test check setup lock clean
 
 help:
 	@echo "make up     start a site and watch it decide"
 	@echo "make test   the whole suite"
 	@echo "make check  lint, types, contracts, unit tests"
-	@echo "make bench  the gate against its peers"
 	@echo "make setup  make .venv and nothing else"
 	@echo "make lock   resolve the dependencies anew"
 
