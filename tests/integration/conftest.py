@@ -18,6 +18,7 @@ import pytest
 
 START_S = 120
 STOP_S = 60
+ATTEMPTS = 3  # Ray gives its own raylet 30 s, which a busy machine may not keep
 MARK = "TIDEGATE_TEST_CLUSTER"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +64,6 @@ def _environment(mark: str, token: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONWARNINGS": "default",
     }
 
 
@@ -84,6 +84,34 @@ def _command(port: int, dashboard: int, folder: str) -> list[str]:
     return [ray, "start", "--head", "--block", "--disable-usage-stats", *(f"--{k}={v}" for k, v in flags.items())]
 
 
+def _start(command: list[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    """Return the running `ray start`, which ends when the cluster does."""
+    for _ in range(ATTEMPTS):
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
+            )
+        _until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None, START_S)  # noqa: B023
+        if process.poll() is None:
+            return process
+        _stop(process, environment[MARK])
+    raise AssertionError(log.read_text())
+
+
+def _stop(process: "subprocess.Popen[bytes]", mark: str) -> list[int]:
+    """Stop a cluster in order; return the processes that had to be killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    _until(lambda: process.poll() is not None, STOP_S)
+    _until(lambda: not _marked(mark), STOP_S)
+    left = _marked(mark)
+    for each in left:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    process.wait(STOP_S)
+    return left
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
     """A one-node cluster with token auth on free ports; at the end no process of it may be left."""
@@ -91,27 +119,9 @@ def ray_cluster() -> Iterator[RayCluster]:
     environment, port, dashboard = _environment(mark, token), _free_port(), _free_port()
     # A short path: Ray's sockets lie in it, and a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="tgt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "start.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                _command(port, dashboard, folder),
-                env=environment,
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        process = _start(_command(port, dashboard, folder), environment, Path(folder) / "start.log")
         try:
-            _until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None, START_S)
-            assert b"Ray runtime started" in log.read_bytes(), log.read_text()
             yield RayCluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, environment)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            _until(lambda: process.poll() is not None, STOP_S)
-            gone = _until(lambda: not _marked(mark), STOP_S)
-            left = _marked(mark)
-            for each in left:
-                with suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGKILL)
-            process.wait(STOP_S)
-        assert gone, f"processes of the cluster outlived it: {left}"
+            left = _stop(process, mark)
+        assert left == [], "processes of the cluster outlived it"
