@@ -39,7 +39,13 @@ def bundle_files() -> dict[str, bytes]:
     rows = (rng.normal(size=(4_000, FEATURE_COUNT)) * 1_000).astype(np.float32)
     rows[rng.random(rows.shape) < 0.05] = np.nan
     target = (np.nan_to_num(rows[:, 0]) + rng.normal(size=len(rows)) * 300 > 1_200).astype(np.uint8)
-    parameters = {"objective": "binary:logistic", "max_depth": 4, "base_score": 0.5, "nthread": 1, "seed": 1}
+    parameters: dict[str, float | int | str] = {
+        "objective": "binary:logistic",
+        "max_depth": 4,
+        "base_score": 0.5,
+        "nthread": 1,
+        "seed": 1,
+    }
     booster = xgb.train(parameters, xgb.DMatrix(rows, target), 20)
     return assemble(
         booster=booster,
