@@ -338,6 +338,17 @@ def test_a_cleared_slot_is_a_new_card(till: Till) -> None:
     assert till.pay(NOON_US, terminal=2)["card_history"] == first["card_history"] == 0
 
 
+@pytest.mark.xfail(
+    strict=True, reason="observe() takes -1, which label() reads as nobody, for the last card: refuse it"
+)
+@pytest.mark.parametrize("slot", [-1, 1])
+def test_a_slot_that_is_not_there_is_refused_and_changes_nothing(till: Till, slot: int) -> None:
+    shown = Till(cards=till.cards[:1])
+    with pytest.raises(IndexError):
+        shown.pay(NOON_US, card=slot)
+    assert not any(till.cards.tobytes())
+
+
 def test_replay_applies_a_label_when_it_is_known_and_not_before() -> None:
     now_us = np.array([NOON_US, NOON_US + HOUR_US, NOON_US + 2 * HOUR_US], np.int64)
     slots, hashes = np.zeros(3, np.int64), np.ones(1, np.int64)
