@@ -91,9 +91,13 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> "subpr
             process = subprocess.Popen(
                 command, env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
             )
-        _until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None, START_S)  # noqa: B023
-        if process.poll() is None:
-            return process
+        try:
+            _until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None, START_S)  # noqa: B023
+            if process.poll() is None:
+                return process
+        except KeyboardInterrupt:
+            _stop(process, environment[MARK])
+            raise
         _stop(process, environment[MARK])
     raise AssertionError(log.read_text())
 
