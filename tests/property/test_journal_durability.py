@@ -1,5 +1,6 @@
 """Whatever is done to a journal in whatever order, an acknowledged record is there and none is made up."""
 
+from contextlib import suppress
 from random import Random
 
 from hypothesis import settings
@@ -96,17 +97,17 @@ class JournalOnAnUnreliableDisk(RuleBasedStateMachine):
         self.flying = None
 
     @precondition(lambda self: self.flying is not None and not self.journal.failed)
-    @rule(step=st.integers(1, 12))
-    def cut_the_power_while_flushing(self, step: int) -> None:
+    @rule(step=st.integers(1, 12), power=st.booleans())
+    def stop_while_flushing(self, step: int, power: bool) -> None:  # noqa: FBT001 - Hypothesis passes by name
+        """Cut the power or kill the process; where everything was written already, nothing was acknowledged."""
         assert self.flying is not None
         self.disk.cut_at(step)
-        try:
+        with suppress(PowerCut):
             self.flying[0].flush()
-        except (PowerCut, JournalError):
+        if power:
             self.crash()
         else:
-            self.disk.kill()  # everything was written, nothing was acknowledged
-            self.open()
+            self.kill_the_process()
 
     @rule()
     def cut_the_power(self) -> None:

@@ -283,11 +283,12 @@ def cut_everywhere(
     raise AssertionError("it never ends")
 
 
-def test_a_power_cut_while_a_tail_is_cut_never_hides_the_tear(bases: list[Base]) -> None:
+@pytest.mark.parametrize("start", [40, 0], ids=["garbled", "never written"])
+def test_a_power_cut_while_a_tail_is_cut_never_hides_the_tear(bases: list[Base], start: int) -> None:
     base = bases[0]
     disk = base.disk.copy()
-    garbled = base.appends[base.acknowledged].start + 40
-    disk.garble(base.appends[-1].file, garbled, b"torn")
+    torn = base.appends[base.acknowledged]
+    disk.garble(torn.file, torn.start + start, bytes(torn.stop - torn.start - start))
 
     def check(disk: MemoryDisk) -> None:
         journal, recovery = opened(disk, Random(7))

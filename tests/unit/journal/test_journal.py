@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actors.journal.journal import Bounds, Journal
-from actors.journal.layout import parse_mark
+from actors.journal.layout import located, parse_mark
 from actors.journal.log import Entry
 from actors.journal.segment import Columns
 from tidegate.errors import JournalError, NotFoundError, OverloadedError
@@ -340,3 +340,18 @@ def test_a_run_of_decisions_is_one_array(rig: Any) -> None:
     assert isinstance(run, Columns)
     assert run.rows["pos"].tolist() == [record.pos for _, record in entries]
     assert np.array_equal(run.locators, [at for at, _ in entries])
+
+
+def test_what_rots_after_the_opening_is_skipped_by_scans_and_columns_alike(rig: Any) -> None:
+    journal, _ = rig.open()
+    entries = rig.decide(journal, 9)
+    journal.append([DECISION_ITEM] * 3, NOW_US)
+    journal.commit()
+    offset = located(entries[4][0])[2]
+    rig.disk.garble(rig.segments()[0], offset + 100, b"rotten")
+
+    scanned = [record.pos for _, record in journal.scan()]
+    columns = [pos for piece in journal.columns() if isinstance(piece, Columns) for pos in piece.rows["pos"].tolist()]
+
+    assert scanned == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13]
+    assert columns == scanned[1:]

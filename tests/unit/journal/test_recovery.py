@@ -141,6 +141,19 @@ def test_a_journal_that_is_refused_is_let_go_of(rig: Any) -> None:
     assert not rig.open()[1].new_epoch
 
 
+def test_what_a_killed_process_left_unsynced_is_durable_before_it_is_served(rig: Any) -> None:
+    for way in range(8):
+        rig = type(rig)()
+        journal, _ = rig.open()
+        torn_batch(rig, journal, 3)
+        served = list(rig.reopen()[0].scan())
+        assert len(served) == 4
+
+        rig.disk.crash(Random(way))
+
+        assert list(rig.open()[0].scan()) == served
+
+
 # --- Torn tails. ---
 
 
@@ -349,30 +362,98 @@ def test_a_garbled_length_loses_one_append_and_no_more(rig: Any) -> None:
         rig.disk = disk
 
 
-@pytest.mark.parametrize("where", ["same segment", "other segment", "other epoch"])
-def test_a_valid_append_at_another_place_is_no_append(rig: Any, where: str) -> None:
-    """Bytes that a disk recycled or a copy misplaced must never come back as records."""
+def raw_append(rig: Any, segment: int, entry: Entry) -> bytes:
+    """The bytes of the append of one decision."""
+    start = start_of(entry)
+    data: bytes = rig.disk.read(rig.segments()[segment])[start : start + APPEND_BYTES + vocabulary.DECISION.itemsize]
+    return data
+
+
+@pytest.mark.parametrize("segment", [0, 1])
+def test_a_valid_append_behind_the_end_is_no_append(rig: Any, segment: int) -> None:
+    """Bytes that a disk recycled must never come back as records."""
     journal, _ = rig.open()
     entries = rig.fill_segment(journal)
-    rig.decide(journal)
     journal.close()
-    size = APPEND_BYTES + vocabulary.DECISION.itemsize
-    source = start_of(entries[0]) if where != "other segment" else start_of(entries[-1])
-    stale = rig.disk.read(rig.segments()[1 if where == "other segment" else 0])[source : source + size]
-    if where == "other epoch":
-        rig.owner = replace(rig.owner, machine_mark="m2")
-        journal, _ = rig.open()
-        entries = rig.decide(journal, 3)
-        journal.close()
-    name = rig.segments()[-1]
-    end = len(rig.disk.read(name).rstrip(b"\0"))
-    target = source if where == "other epoch" else end
-    rig.disk.garble(name, target, stale)
+    before = list(journal.scan())
+    end = start_of(entries[-1]) + APPEND_BYTES + vocabulary.DECISION.itemsize
+    rig.disk.garble(rig.segments()[1], end, raw_append(rig, segment, entries[-segment]))
+
+    journal, recovery = rig.open()
+
+    assert recovery.torn is not None
+    assert list(journal.scan())[:-1] == before
+
+
+def test_a_misdirected_write_loses_what_it_hit_and_repeats_nothing(rig: Any) -> None:
+    journal, _ = rig.open()
+    entries = rig.decide(journal, 9)
+    journal.close()
+    rig.disk.garble(rig.segments()[0], start_of(entries[3]), raw_append(rig, 0, entries[4]))
+
+    journal, recovery = rig.open()
+
+    assert lost_positions(recovery) == [entries[3][1].pos]
+    assert [entry for entry in journal.scan_all() if entry[1].lane is Lane.DECISIONS] == entries[:3] + entries[4:]
+
+
+def test_an_append_of_another_epoch_is_no_append_at_its_very_place(rig: Any) -> None:
+    """The same site, segment, offset and numbers: only the epoch tells them apart."""
+    journal, _ = rig.open()
+    rig.evict(journal, 1_000)
+    stale = rig.decide(journal)[0]
+    journal.close()
+    data = raw_append(rig, 0, stale)
+    rig.owner = replace(rig.owner, machine_mark="m2")
+    journal, _ = rig.open()
+    rig.evict(journal, 1_000 - len("machine_changed") + len("first_start") - len(journal.epoch))
+    entries = rig.decide(journal, 2)
+    journal.close()
+    assert start_of(entries[0]) == start_of(stale)
+    assert entries[0][1].pos == stale[1].pos
+    rig.disk.garble(rig.segments()[1], start_of(stale), data)
+
+    assert lost_positions(rig.open()[1]) == [stale[1].pos]
+
+
+def test_a_header_of_another_epoch_is_no_header(rig: Any) -> None:
+    rig.open()[0].close()
+    rig.owner = replace(rig.owner, machine_mark="m2")
+    rig.open()[0].close()
+    first, second = rig.segments()
+    rig.disk.garble(second, 0, rig.disk.read(first)[:HEADER_BYTES])
 
     recovery = rig.open()[1]
 
-    assert (recovery.torn is not None) == (where != "other epoch")
-    assert bool(recovery.lost) == (where == "other epoch")
+    assert recovery.reason is Reason.DAMAGED
+    assert recovery.lost[0].file == second
+
+
+def test_a_later_segments_header_proves_that_the_segment_before_it_was_durable(rig: Any) -> None:
+    """Both were written by one flush, so that no append carries the proof, and the mark is lost."""
+    journal, _ = rig.open()
+    entries = rig.decide(journal, 120)
+    journal.commit()
+    assert len(rig.segments()) == 2
+    rig.disk.garble(rig.mark, 0, b"lost")
+    rig.disk.garble(rig.segments()[0], start_of(entries[50]) + 100, b"rotten")
+
+    recovery = rig.reopen()[1]
+
+    assert lost_positions(recovery) == [entries[50][1].pos]
+    assert recovery.lost[0].acknowledged
+
+
+def test_an_epoch_whose_mark_is_gone_is_gone_on_with_where_anything_proves_that_it_was_used(rig: Any) -> None:
+    journal, _ = rig.open()
+    entries = rig.decide(journal, 2)
+    journal.close()
+    rig.disk.remove(rig.mark)
+
+    journal, recovery = rig.open()
+
+    assert not recovery.new_epoch
+    assert list(journal.scan())[1:] == entries
 
 
 def test_a_damaged_segment_header_loses_no_record_but_ends_the_epoch(rig: Any) -> None:
