@@ -36,6 +36,7 @@ _BUNDLE_REASONS: Final = {
 class Decision(NamedTuple):
     """A decision and its record; `replayed` where it is the first answer to a retry."""
 
+    epoch: EpochId
     record: Record
     decided: Decided
     replayed: bool
@@ -146,7 +147,7 @@ class Gate:
         place, record = entries[-1]
         self._answers.add(key, place, now_us)
         self._count(decided, len(evicted))
-        return Decision(record, decided, replayed=False), place
+        return Decision(self.epoch, record, decided, replayed=False), place
 
     def _judge(
         self, request: PaymentRequest, wanted: bytes, now_us: int, occurred_us: int, evicted: tuple[Evicted, ...]
@@ -249,7 +250,7 @@ class Gate:
         if place < 0:
             return None
         record = self.journal.read(place)
-        return Decision(record, Decided.from_body(record.body), replayed=True)
+        return Decision(self.journal.epoch_of(place), record, Decided.from_body(record.body), replayed=True)
 
     def label(self, request: LabelRequest) -> tuple[dict[str, Any], int]:
         """Apply a label, and return the answer and the position that must be durable before it is told.
@@ -290,10 +291,10 @@ class Gate:
                 delta=delta,
             )
 
-    def answer(self, decision: Decision, *, epoch: EpochId | None = None) -> dict[str, Any]:
+    def answer(self, decision: Decision) -> dict[str, Any]:
         """Render a decision as it is told."""
-        of = epoch or self.epoch
-        return answer(self._site, self._gate, of, decision.record, decision.decided, replayed=decision.replayed)
+        epoch, record, decided, replayed = decision
+        return answer(self._site, self._gate, epoch, record, decided, replayed=replayed)
 
 
 _ANY_DECISION: Final = (Lane.DECISIONS, Kind.DECISION, bytes(DECISION_BODY_BYTES))

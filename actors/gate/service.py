@@ -61,7 +61,7 @@ class Service:
         verified = ticks()
         decision = self._decide(gate, request)
         decided = ticks()
-        await self._durable(decision.record.pos)
+        await self._durable(_awaited(gate, decision))
         ended = ticks()
         stage["verify"](verified - started)
         stage["decide"](decided - verified)
@@ -84,7 +84,7 @@ class Service:
                 results.append(request if isinstance(request, TidegateError) else self._decide(gate, request))
             except TidegateError as error:
                 results.append(error)
-        await self._durable(max((r.record.pos for r in results if isinstance(r, Decision)), default=0))
+        await self._durable(max((_awaited(gate, r) for r in results if isinstance(r, Decision)), default=0))
         ended = self.ticks()
         for result in results:
             if isinstance(result, Decision):
@@ -112,7 +112,7 @@ class Service:
         if record.pos > gate.journal.durable_pos or record.kind is not Kind.DECISION:
             raise NotFoundError("this decision isn't durable yet: ask again")
         decided = Decided.from_body(record.body)
-        return {**gate.answer(Decision(record, decided, replayed=False)), "request": _request(decided)}
+        return {**gate.answer(Decision(gate.epoch, record, decided, replayed=False)), "request": _request(decided)}
 
     def page(self, *, limit: int, before: int | None, filters: dict[str, str]) -> Answer:
         """Return decisions, newest first; `before` is the cursor of the page before, a `seq`.
@@ -127,7 +127,7 @@ class Service:
             record = gate.journal.read(self._places[seq - 1])
             decided = Decided.from_body(record.body)
             if record.pos <= gate.journal.durable_pos and _matches(decided, filters):
-                items.append(gate.answer(Decision(record, decided, replayed=False)))
+                items.append(gate.answer(Decision(gate.epoch, record, decided, replayed=False)))
             seq -= 1
         return {"data": items, "has_more": seq > 0, "next_cursor": str(seq + 1) if seq else None}
 
@@ -167,6 +167,11 @@ class Service:
         site = {"site": gate.settings.site, "bundle": gate.scorer.bundle.id, "currency": gate.settings.currency}
         counts = {"outcomes": outcomes, "cards": len(gate.window.cards)}
         return {**site, **counts, **self.meter.percentiles(), "recent": recent}
+
+
+def _awaited(gate: Gate, decision: Decision) -> int:
+    """Return the position that must be durable before a decision is told; what an older epoch holds is."""
+    return decision.record.pos if decision.epoch == gate.epoch else 0
 
 
 def _request(decided: Decided) -> Answer:

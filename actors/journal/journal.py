@@ -103,6 +103,10 @@ class Journal:
         """The number of this epoch, from 1."""
         return self._name.ordinal
 
+    def epoch_of(self, locator: int) -> EpochId:
+        """The epoch that the record at a locator belongs to."""
+        return self._name_of(located(locator)[0]).epoch
+
     @property
     def durable_pos(self) -> int:
         """The position up to which everything survives a power cut; 0: nothing yet."""

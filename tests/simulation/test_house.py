@@ -113,3 +113,26 @@ def test_state_after_crashes_is_what_an_uninterrupted_replay_gives(seed: int, ho
     rebuilt = built.start()
 
     assert rebuilt.window.to_bytes() == gate.window.to_bytes()
+
+
+def test_a_retry_after_damage_gets_its_first_answer_with_the_id_of_its_old_epoch(
+    house: Callable[[int], House],
+) -> None:
+    rng, told, built = random.Random(1), Told(), house(1)
+    gate: Gate = built.start()
+    for number in range(40):
+        told.answers.update(_pay(built, gate, told, rng, number))
+    old = gate.epoch
+    built.journal_disk.kill()
+    segment = next(name for name in built.journal_disk.sizes() if old in name and "mark" not in name)
+    built.journal_disk.garble(segment, 9_000, b"\xff" * 64)
+
+    gate = built.start()
+
+    assert gate.epoch != old
+    assert not gate.offline_approvals
+    kept = [id_ for id_, request in told.requests.items() if gate.decide(request)[0].replayed]
+    assert len(told.answers) - 2 <= len(kept) < len(told.answers)
+    for transaction_id in kept:
+        again, _ = gate.decide(told.requests[transaction_id])
+        assert gate.answer(again)["decision_id"] == told.answers[transaction_id]["decision_id"]
