@@ -15,26 +15,32 @@ AMOUNT_MINOR_LOW: Final = 50
 AMOUNT_MINOR_HIGH: Final = 900_000
 _CONTACTLESS, _CHIP, _MAGSTRIPE, _MANUAL, _ONLINE = range(5)
 _CONTACTLESS_MINOR_MAX: Final = 5_000
+_TAKEN_OVER_TRADE: Final = 2.0
+"""Fraud at a taken-over terminal, times its usual trade: most of what is paid there."""
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fraud: its share of all fraud, its usual size in payments, and how late it is noticed."""
+    """One kind of fraud: its share of all fraud, its usual size, and how late it is noticed.
+
+    The size is in payments or, where `by_trade`, in days of a terminal's usual trade.
+    """
 
     share: float
-    payments: float
+    size: float
     delay_median_us: int
     delay_spread: float
     never_noticed: float
+    by_trade: bool = False
 
 
 FRAUDS: Final = {
     "card_testing": Kind(0.25, 12, 1 * DAY_US, 0.6, 0.10),
-    "terminal": Kind(0.30, 52, 3 * DAY_US, 0.5, 0.05),
-    "lost": Kind(0.25, 6, 2 * DAY_US, 0.7, 0.03),
-    "account_takeover": Kind(0.20, 9, 5 * DAY_US, 0.6, 0.08),
+    "terminal": Kind(0.35, 21, 3 * DAY_US, 0.5, 0.05, by_trade=True),
+    "lost": Kind(0.20, 8.5, 2 * DAY_US, 0.7, 0.03),
+    "account_takeover": Kind(0.20, 14, 5 * DAY_US, 0.6, 0.08),
     "new_pattern": Kind(0.40, 6, 5 * DAY_US, 0.5, 0.05),
 }
 
@@ -68,6 +74,11 @@ def rows(rng: Rng, world: World, occurred: Ints, card: Ints, terminal: Ints, amo
     return made
 
 
+def usual_trade(world: World) -> float:
+    """Return how many payments a terminal takes a day, the mean of all."""
+    return float(world.card_rate.sum() / len(world.terminal_site))
+
+
 def _card_testing(rng: Rng, world: World, count: int, day_us: int) -> Rows:
     """A few stolen numbers are tried at one shop online with tiny amounts; what works is used once in earnest."""
     each = rng.integers(8, 17, count)
@@ -85,7 +96,7 @@ def _card_testing(rng: Rng, world: World, count: int, day_us: int) -> Rows:
 def _terminal(rng: Rng, world: World, count: int, day_us: int) -> Rows:
     """A terminal is in a thief's hand for days: copied cards are used there, for little more than usual."""
     length = rng.integers(6, 16, count)
-    each = rng.poisson(5 * length)
+    each = rng.poisson(_TAKEN_OVER_TRADE * usual_trade(world) * length)
     of = np.repeat(np.arange(count), each)
     terminal = rng.choice(world.at(0), count)[of]
     card = rng.integers(len(world.card_rate), size=len(of))
@@ -97,26 +108,27 @@ def _terminal(rng: Rng, world: World, count: int, day_us: int) -> Rows:
 
 def _lost(rng: Rng, world: World, count: int, day_us: int) -> Rows:
     """A lost or stolen card is used fast, far and wide, before somebody blocks it."""
-    each = rng.integers(4, 11, count)
+    each = rng.integers(5, 13, count)
     of = np.repeat(np.arange(count), each)
     card = rng.integers(len(world.card_rate), size=count)[of]
     terminal = rng.choice(world.at(0), len(of))
     start = day_us + rng.integers(9 * HOUR_US, 18 * HOUR_US, count)
-    occurred = start[of] + rng.integers(5 * HOUR_US, size=len(of))
-    amount = usual_amounts(rng, world, card, terminal, np.exp(rng.normal(0.8, 0.4, len(of))))
+    occurred = start[of] + rng.integers(150 * MINUTE_US, size=len(of))
+    amount = usual_amounts(rng, world, card, terminal, np.exp(rng.normal(1.1, 0.4, len(of))))
     return rows(rng, world, occurred, card, terminal, amount, 0.0)
 
 
 def _account_takeover(rng: Rng, world: World, count: int, day_us: int) -> Rows:
-    """Somebody else shops online with the holder's account, for much more than usual, often by night."""
+    """Somebody else shops online with the holder's account, mostly by night, for much more than usual."""
     length = rng.integers(2, 8, count)
-    each = 1 + rng.poisson(1.8 * length)
+    each = 1 + rng.poisson(3 * length)
     of = np.repeat(np.arange(count), each)
     card = rng.integers(len(world.card_rate), size=count)[of]
     terminal = rng.choice(world.at(1), len(of))
     day = day_us + (rng.random(len(of)) * length[of]).astype(np.int64) * DAY_US
-    occurred = day + (rng.normal(2, 4, len(of)) % 24 * HOUR_US).astype(np.int64)
-    amount = usual_amounts(rng, world, card, terminal, np.exp(rng.normal(1.2, 0.5, len(of))))
+    hour = (rng.normal(2, 4, count) % 23 * HOUR_US).astype(np.int64)
+    occurred = day + hour[of] + rng.integers(HOUR_US, size=len(of))
+    amount = usual_amounts(rng, world, card, terminal, np.exp(rng.normal(1.5, 0.5, len(of))))
     return rows(rng, world, occurred, card, terminal, amount, 0.0)
 
 
@@ -154,11 +166,18 @@ def begun_on(world: World, config: SynthConfig, day: int) -> Rows:
     return np.concatenate(made)
 
 
+def _begin(config: SynthConfig, code: int, a_day: float, day: int) -> int:
+    """Return how many episodes begin on a day: spread evenly, so that a short run, too, has its share of each kind."""
+    phase = float(np.random.default_rng([config.seed, 3, code]).random())
+    return int(a_day * (day + 1) + phase) - int(a_day * day + phase)
+
+
 def _of_kind(world: World, config: SynthConfig, name: str, day: int) -> Rows:
     kind, code = FRAUDS[name], KINDS.index(name)
     rng = np.random.default_rng([config.seed, 1, code, day])
-    a_day = config.cards * config.payments_a_day * config.fraud_share * kind.share / kind.payments
-    made = _MAKERS[name](rng, world, int(rng.poisson(a_day)), day * DAY_US)
+    size = kind.size * usual_trade(world) if kind.by_trade else kind.size
+    a_day = config.cards * config.payments_a_day * config.fraud_share * kind.share / size
+    made = _MAKERS[name](rng, world, _begin(config, code, a_day, day), day * DAY_US)
     made["kind"] = code
     noticed = rng.random(len(made)) >= kind.never_noticed
     late = delays(rng, len(made), kind.delay_median_us, kind.delay_spread)

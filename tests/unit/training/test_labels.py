@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidegate.limits import DAY_US
 from training.dataset import NEVER, Events, load_mapping, read
@@ -85,3 +87,26 @@ def test_nothing_known_after_the_cut_changes_what_is_trained_on(events: Events) 
     assert before.target.tolist() == after.target.tolist()
     assert before.target.sum() > 10
     assert np.all(events.occurred_us[before.index] <= CUT_US)
+
+
+_DAY = st.integers(0, 30)
+_KNOWN = st.one_of(st.just(-1), _DAY)
+
+
+@given(st.lists(st.tuples(_DAY, _KNOWN, _KNOWN, _DAY), min_size=1, max_size=20))
+def test_whatever_becomes_known_after_the_cut_the_training_rows_stay(
+    events: Events, rows: list[tuple[int, int, int, int]]
+) -> None:
+    """Rows: day of the payment, of its label, of the correction, and days that both move on if after the cut."""
+    occurred, known, corrected, further = (list(column) for column in zip(*rows, strict=True))
+    later = [
+        [day + more if day > 20 else day for day, more in zip(days, further, strict=True)]
+        for days in (known, corrected)
+    ]
+    silent = [[-1 if day > 20 else day for day in days] for days in (known, corrected)]
+    before = training_rows(_hand_made(events, occurred, known, corrected), cut_us=CUT_US)
+
+    for known_later, corrected_later in (later, silent):
+        after = training_rows(_hand_made(events, occurred, known_later, corrected_later), cut_us=CUT_US)
+        assert before.index.tolist() == after.index.tolist()
+        assert before.target.tolist() == after.target.tolist()

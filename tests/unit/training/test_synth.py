@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -13,8 +14,8 @@ from tidegate.limits import DAY_US, HOUR_US
 from training.synth import KINDS, SCHEMA, SynthConfig, generate, live, live_table
 from training.synth.world import CATEGORIES
 
-SMALL = SynthConfig(cards=600, terminals=120, days=20)
-GOLDEN = "b3a2d7b14721ab8e"
+SMALL = SynthConfig(cards=600, terminals=240, days=20, fraud_share=0.03)
+GOLDEN = "c260f80774e21fee"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_rates_are_what_the_configuration_says(table: pa.Table) -> None:
     share = np.mean(table["fraud"].to_numpy())
 
     assert 0.85 * SMALL.payments_a_day < payments_a_day < 1.15 * SMALL.payments_a_day
-    assert 0.6 * SMALL.fraud_share < share < 1.4 * SMALL.fraud_share
+    assert 0.7 * SMALL.fraud_share < share < 1.3 * SMALL.fraud_share
 
 
 def test_payments_are_in_time_order_with_ids_of_their_own(table: pa.Table) -> None:
@@ -65,7 +66,7 @@ def test_a_terminal_belongs_to_one_site_and_one_merchant(table: pa.Table) -> Non
 
 
 def test_cards_have_habits(table: pa.Table) -> None:
-    """A card's commonest terminal takes far more than the 1 in 120 that chance would give it."""
+    """A card's commonest terminal takes far more than the 1 in 240 that chance would give it."""
     counts = table.filter(pc.invert(table["fraud"])).group_by(["card", "terminal"]).aggregate([("card", "count")])
     best = counts.group_by("card").aggregate([("card_count", "max"), ("card_count", "sum")])
 
@@ -77,6 +78,16 @@ def test_no_token_could_be_taken_for_a_card_number(table: pa.Table) -> None:
     for column in ("transaction_id", "card", "terminal", "merchant", "site"):
         for text in [*table[column].unique().to_pylist(), *wide[column].unique().to_pylist()]:
             assert not re.search(r"\d(?:[ -]?\d){12,}", text)
+
+
+def test_most_payments_at_a_taken_over_terminal_are_fraud(table: pa.Table) -> None:
+    """Counted over the days on which the thief uses it."""
+    taken = table.filter(pc.equal(table["fraud_kind"], "terminal"))
+    held = {(row["terminal"], row["occurred_us"] // DAY_US) for row in taken.to_pylist()}
+    all_there = [row for row in table.to_pylist() if (row["terminal"], row["occurred_us"] // DAY_US) in held]
+
+    assert len(held) > 5
+    assert 0.5 < taken.num_rows / len(all_there) < 0.9
 
 
 def test_labels_come_late_and_by_kind(table: pa.Table) -> None:
@@ -103,7 +114,7 @@ def test_some_fraud_is_never_noticed_and_some_verdicts_are_taken_back(table: pa.
 
 def test_a_new_pattern_begins_at_its_date_and_changes_nothing_else(table: pa.Table) -> None:
     since = SMALL.start_us + 10 * DAY_US
-    with_new = generate(SynthConfig(cards=600, terminals=120, days=20, new_pattern_from=since))
+    with_new = generate(replace(SMALL, new_pattern_from=since))
     new = pc.equal(with_new["fraud_kind"], "new_pattern")
     added = with_new.filter(new)
     spare = {"transaction_id"}
