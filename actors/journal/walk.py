@@ -295,11 +295,11 @@ class _Walker:
 
     def _torn(self, at: Position) -> Torn | None:
         """Return what is torn from `at` on, or None where nothing was ever written there."""
-        offset, used, short = at.offset, 0, False
+        name = self._name.segment(at.segment)
+        short = at.offset > 0 and self._sizes.get(name, at.segment_bytes) < at.segment_bytes
+        offset, used = at.offset, 0
         for number in range(at.segment, len(self._starts) + 1):
-            raw = self._shelf.load(self._name, number)
-            used += max(0, used_bytes(raw) - offset)
-            short = number == at.segment and offset > 0 and len(raw) < at.segment_bytes
+            used += max(0, used_bytes(self._shelf.load(self._name, number)) - offset)
             offset = 0
         if not used and not (short and at.segment == len(self._starts)):
             return None

@@ -264,6 +264,7 @@ def test_an_empty_segment_left_by_a_crash_is_used(rig: Any) -> None:
     assert recovery.torn is None
     entries += rig.fill_segment(journal)
     entries += rig.fill_segment(journal)
+    assert {rig.disk.sizes()[name] for name in rig.segments()} == {rig.bounds.segment_bytes}
     journal, recovery = rig.reopen()
     assert recovery.torn is None
     assert list(journal.scan())[1:] == entries

@@ -253,3 +253,18 @@ def test_a_torn_segment_behind_a_compressed_one_is_cut(rig: Any) -> None:
     assert found[-1][1].kind is Kind.TAIL_CUT
     rig.disk.crash(Random(3))
     assert list(rig.open()[0].scan()) == found
+
+
+def test_a_journal_never_goes_on_in_a_compressed_segment(rig: Any) -> None:
+    """The segment behind it is gone, and so is every proof that it was ever there."""
+    entries = compressed(rig)
+    rig.disk.garble(rig.mark, 0, b"lost")
+    rig.disk.remove(rig.segments()[1])
+
+    journal, recovery = rig.open()
+    entry = rig.evict(journal)
+    journal.close()
+
+    assert not recovery.new_epoch
+    assert [name[-4:] for name in rig.segments()] == [".zst", ".seg"]
+    assert list(rig.open()[0].scan()) == [*entries[:-1], entry]
