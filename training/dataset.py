@@ -19,8 +19,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from tidegate.clock import rfc3339
 from tidegate.features.declarations import FEATURE_COUNT
-from tidegate.features.kernel import Vector, kernel, label, observe, token_hash
-from tidegate.features.state import Cards, Terminals, empty_cards, empty_terminals
+from tidegate.features.kernel import Vector, replay, token_hash
+from tidegate.features.state import empty_cards, empty_terminals
 from tidegate.limits import AMOUNT_MINOR_MAX, DAY_US, SECOND_US, TRANSACTION_ID_BYTES_MAX
 from tidegate.money import decimals
 from tidegate.payment import CHANNELS, ENTRY_MODES, NameText, TokenText, holds_card_number
@@ -127,7 +127,8 @@ def features(events: Events) -> Vector:
     hashes = np.array([token_hash(token) for token in events.terminals], np.int64)
     cards, terminals = empty_cards(len(events.cards)), empty_terminals(len(events.terminals))
     slots = events.card_slot.astype(np.int64), events.terminal_slot.astype(np.int64)
-    _replay(cards, terminals, hashes, *slots, events.occurred_us, events.amount_minor, row, known_us, delta, out)
+    now_us = events.occurred_us
+    replay(cards, terminals, hashes, *slots, now_us, now_us, events.amount_minor, row, known_us, delta, out)
     return out
 
 
@@ -140,32 +141,6 @@ def _verdicts(events: Events) -> tuple[Ints, Ints, Ints]:
     delta = np.repeat(np.array([1, -1]), [len(known), len(corrected)])
     order = np.argsort(time_us, kind="stable")
     return row[order], time_us[order], delta[order]
-
-
-@kernel
-def _replay(  # noqa: PLR0913, PLR0917 - columns, as the kernel it calls takes them
-    cards: Cards,
-    terminals: Terminals,
-    hashes: Ints,
-    card: Ints,
-    terminal: Ints,
-    occurred_us: Ints,
-    amount: Ints,
-    verdict_row: Ints,
-    verdict_us: Ints,
-    delta: Ints,
-    out: Vector,
-) -> None:
-    """`tidegate.features.kernel.replay` with verdicts that are taken back: the same calls of `observe` and `label`."""
-    told = 0
-    for row in range(len(card)):
-        now = occurred_us[row]
-        while told < len(verdict_row) and verdict_us[told] <= now:
-            of = verdict_row[told]
-            label(cards, card[of], terminals, terminal[of], verdict_us[told], occurred_us[of], delta[told])
-            told += 1
-        at = terminal[row]
-        observe(cards, card[row], terminals, at, hashes[at], now, now, amount[row], out[row])
 
 
 def _known(words: AnyMapping[Any, Any]) -> Callable[[str], str]:

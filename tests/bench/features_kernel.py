@@ -33,7 +33,7 @@ def filled(cards: Cards, terminals: Terminals, columns: Columns) -> float:
     none, hashes = np.zeros(0, np.int64), np.arange(TERMINALS, dtype=np.int64)
     out = np.zeros((len(card), FEATURE_COUNT), np.float32)
     began_ns = time.perf_counter_ns()
-    replay(cards, terminals, hashes, card, terminal, now_us, now_us, amount, none, none, out)
+    replay(cards, terminals, hashes, card, terminal, now_us, now_us, amount, none, none, none, out)
     return (time.perf_counter_ns() - began_ns) / len(card) / 1000
 
 

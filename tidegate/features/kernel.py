@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from tidegate.features.declarations import BIG_RATIO, CLEAN_RATIO, FEATURE_COUNT, LABEL_DELAY_DAYS
+from tidegate.features.declarations import BIG_RATIO, CLEAN_RATIO, FEATURE_COUNT, FINGERPRINT, LABEL_DELAY_DAYS
 from tidegate.features.state import (
     CARD,
     DAY_SLOTS,
@@ -46,6 +46,12 @@ _DISTINCT: Final = np.array(
     np.float32,
 )
 """Linear counting (Whang, Vander-Zanden, Taylor 1990): distinct values by bits set; a full sketch reads 133."""
+
+COMPILED_FOR: Final = "68e265e51a98a7e0"
+"""The declarations that this file's machine code was made for. Numba keeps code by the file it is written in: a change
+of a constant elsewhere must change this file, too, or the old code would be served under the new fingerprint."""
+if COMPILED_FOR != FINGERPRINT:
+    raise AssertionError(f"declarations have changed: set COMPILED_FOR to {FINGERPRINT!r}")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -89,6 +95,7 @@ def _advance_card(card: Any, now_us: int) -> None:
         card.day_sum[slot] = 0
         card.day_max[slot] = 0
         card.day_fraud[slot] = 0
+        card.day_cleared[slot] = 0
     card.five_head = max(card.five_head, five)
     card.hour_head = max(card.hour_head, hour)
     card.day_head = max(card.day_head, day)
@@ -103,6 +110,7 @@ def _advance_terminal(terminal: Any, now_us: int) -> None:
         slot = (day + 1 - step) % TERMINAL_DAY_SLOTS
         terminal.day_count[slot] = 0
         terminal.day_fraud[slot] = 0
+        terminal.day_cleared[slot] = 0
     terminal.hour_head = max(terminal.hour_head, hour)
     terminal.day_head = max(terminal.day_head, day)
 
@@ -213,6 +221,12 @@ def _read_history(card: Any, now_us: int, amount: int, out: Vector) -> None:
 
 
 @kernel
+def _known_frauds(entity: Any, slot: int) -> Any:
+    """Payments of a day that are called fraud and weren't cleared."""
+    return max(np.int64(entity.day_fraud[slot]) - np.int64(entity.day_cleared[slot]), 0)
+
+
+@kernel
 def _read_card(card: Any, out: Vector) -> None:
     """Write features 3 to 14 and 25: counts and sums up to and including this payment."""
     recent, hour_count, hour_sum = 0, 0, 0.0
@@ -235,7 +249,7 @@ def _read_card(card: Any, out: Vector) -> None:
         slot = (card.day_head - back) % DAY_SLOTS
         month += card.day_count[slot]
         month_sum += card.day_sum[slot]
-        frauds += card.day_fraud[slot]
+        frauds += _known_frauds(card, slot)
         if back < _WEEK:
             week += card.day_count[slot]
             week_sum += card.day_sum[slot]
@@ -291,8 +305,7 @@ def _good(terminal: Any, back: int) -> Any:
     if back <= LABEL_DELAY_DAYS:
         return np.int64(0)
     slot = (terminal.day_head - back) % TERMINAL_DAY_SLOTS
-    count, fraud = np.int64(terminal.day_count[slot]), np.int64(terminal.day_fraud[slot])
-    return count - fraud if count > fraud else np.int64(0)
+    return max(np.int64(terminal.day_count[slot]) - _known_frauds(terminal, slot), 0)
 
 
 @kernel
@@ -300,7 +313,7 @@ def _read_risk(terminal: Any, out: Vector) -> None:
     """Write features 30 to 32: shares of known frauds."""
     frauds, good, week_frauds, week_good = 0, 0, 0, 0
     for back in range(-1, LABEL_DELAY_DAYS + 1 + _RISK_DAYS):
-        fraud = terminal.day_fraud[(terminal.day_head - back) % TERMINAL_DAY_SLOTS]
+        fraud = _known_frauds(terminal, (terminal.day_head - back) % TERMINAL_DAY_SLOTS)
         fine = _good(terminal, back)
         frauds += fraud
         good += fine
@@ -317,7 +330,7 @@ def _read_run(terminal: Any, out: Vector) -> None:
     """Write features 33 to 37: the trailing run of known frauds, read back from today to the last known good day."""
     run, first, last, since_good = 0, -1, -1, -1
     for back in range(-1, TERMINAL_DAY_SLOTS - 1):
-        fraud = terminal.day_fraud[(terminal.day_head - back) % TERMINAL_DAY_SLOTS]
+        fraud = _known_frauds(terminal, (terminal.day_head - back) % TERMINAL_DAY_SLOTS)
         if fraud:
             run += fraud
             first = back
@@ -349,7 +362,12 @@ def observe(
 
     `now_us` is the gate's clock, `feature_us` comes from `clamp_feature_time`, `amount_minor` is 1 or more,
     `terminal_hash` is `token_hash` of the terminal's name, `out` is float32 of `FEATURE_COUNT` or more.
+
+    Raises:
+        IndexError: a slot that isn't there; nothing was changed.
     """
+    if not (0 <= card_slot < len(cards) and 0 <= terminal_slot < len(terminals)):
+        raise IndexError("slot out of range")
     card, terminal = cards[card_slot], terminals[terminal_slot]
     _advance_card(card, now_us)
     _advance_terminal(terminal, now_us)
@@ -366,26 +384,37 @@ def observe(
 
 
 @kernel
+def _count_label(entity: Any, slot: int, delta: int, top: int) -> None:
+    if delta > 0:
+        entity.day_fraud[slot] = min(np.int64(entity.day_fraud[slot]) + 1, top)
+    else:
+        entity.day_cleared[slot] = min(np.int64(entity.day_cleared[slot]) + 1, top)
+
+
+@kernel
 def label(
     cards: Cards, card_slot: int, terminals: Terminals, terminal_slot: int, now_us: int, event_us: int, delta: int
 ) -> None:
     """Count a payment of `event_us` as known fraud (`delta` 1) or take that back (-1).
 
     A slot of -1 leaves that entity out. A day that has left the ring changes nothing.
+
+    Raises:
+        IndexError: a slot that isn't there; nothing was changed.
     """
+    if not (-1 <= card_slot < len(cards) and -1 <= terminal_slot < len(terminals)):
+        raise IndexError("slot out of range")
     day = event_us // DAY_US
     if card_slot >= 0:
         card = cards[card_slot]
         _advance_card(card, now_us)
         if _holds(card.day_head, day, DAY_SLOTS):
-            slot = day % DAY_SLOTS
-            card.day_fraud[slot] = min(max(np.int64(card.day_fraud[slot]) + delta, 0), _U1)
+            _count_label(card, day % DAY_SLOTS, delta, _U1)
     if terminal_slot >= 0:
         terminal = terminals[terminal_slot]
         _advance_terminal(terminal, now_us)
         if _holds(terminal.day_head, day, TERMINAL_DAY_SLOTS):
-            slot = day % TERMINAL_DAY_SLOTS
-            terminal.day_fraud[slot] = min(max(np.int64(terminal.day_fraud[slot]) + delta, 0), _U2)
+            _count_label(terminal, day % TERMINAL_DAY_SLOTS, delta, _U2)
 
 
 @kernel
@@ -439,18 +468,19 @@ def replay(
     amounts: Ints,
     label_rows: Ints,
     label_us: Ints,
+    label_deltas: Ints,
     out: Vector,
 ) -> None:
     """Count a stream of payments in order and write a vector for each, float32 [n, FEATURE_COUNT].
 
-    Row `label_rows[k]` becomes known fraud at `label_us[k]`, ascending: before the first payment that isn't earlier.
-    The same code as one by one: the loop calls `observe` and `label`.
+    Row `label_rows[k]` is called fraud (`label_deltas[k]` 1), or that is taken back (-1), at `label_us[k]`, ascending:
+    before the first payment that isn't earlier. The same code as one by one: the loop calls `observe` and `label`.
     """
     known = 0
     for row in range(len(card_slots)):
         while known < len(label_rows) and label_us[known] <= now_us[row]:
-            of = label_rows[known]
-            label(cards, card_slots[of], terminals, terminal_slots[of], label_us[known], feature_us[of], 1)
+            of, at_us, delta = label_rows[known], label_us[known], label_deltas[known]
+            label(cards, card_slots[of], terminals, terminal_slots[of], at_us, feature_us[of], delta)
             known += 1
         observe(
             cards,
@@ -472,6 +502,6 @@ def warm() -> None:
     one, none = np.zeros(1, np.int64), np.zeros(0, np.int64)
     observe(cards, 0, terminals, 0, 1, 1, 1, 1, out[0])
     label(cards, 0, terminals, 0, 1, 1, 1)
-    replay(cards, terminals, one, one, one, one, one, one + 1, none, none, out)
+    replay(cards, terminals, one, one, one, one, one, one + 1, none, none, none, out)
     advance_cards(cards, 1)
     advance_terminals(terminals, 1)

@@ -3,6 +3,8 @@
 So states of different sites merge in any order, and a copy of the bytes is a checkpoint. A ring holds a bucket a slot
 (bucket number modulo slots): the past ones, the current one, and one ahead, since a device's clock may be a minute
 ahead of the gate's. `head` is the bucket the gate's clock last advanced the ring to. All zeros is the empty state.
+Counts and sums saturate at their type's largest value and stay there. Labels and what takes them back are counted
+apart: a difference that is clamped at zero would depend on the order in which they arrive.
 """
 
 from typing import Any, Final
@@ -34,6 +36,7 @@ CARD: Final = np.dtype(
         ("day_sum", "<u4", (DAY_SLOTS,)),
         ("day_max", "<u4", (DAY_SLOTS,)),
         ("day_fraud", "u1", (DAY_SLOTS,)),
+        ("day_cleared", "u1", (DAY_SLOTS,)),
         ("bin_count", "<u4", (HISTOGRAM_BINS,)),
         ("bin_sum", "<u8", (HISTOGRAM_BINS,)),
     ]
@@ -47,6 +50,7 @@ TERMINAL: Final = np.dtype(
         ("hour_count", "<u2", (HOUR_SLOTS,)),
         ("day_count", "<u2", (TERMINAL_DAY_SLOTS,)),
         ("day_fraud", "<u2", (TERMINAL_DAY_SLOTS,)),
+        ("day_cleared", "<u2", (TERMINAL_DAY_SLOTS,)),
     ]
 )
 """State of a terminal; it belongs to the one site that has the terminal."""

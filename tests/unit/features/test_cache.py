@@ -13,8 +13,6 @@ import tidegate.trees
 import training.dataset
 from tidegate.features.declarations import FINGERPRINT
 
-STALE = "after a change of the kernel, training's cached loop still runs the old one, under the new fingerprint"
-
 
 def borrowed(module: ModuleType) -> Iterator[str]:
     """Yield the compiled functions of other files that a module's own compiled functions have in them."""
@@ -35,7 +33,7 @@ def borrowed(module: ModuleType) -> Iterator[str]:
         tidegate.features.kernel,
         tidegate.trees,
         actors.gate.answers,
-        pytest.param(training.dataset, marks=pytest.mark.xfail(strict=True, reason=STALE)),
+        training.dataset,
     ],
     ids=lambda module: module.__name__,
 )
@@ -43,8 +41,5 @@ def test_no_compiled_function_has_one_of_another_file_in_it(module: ModuleType) 
     assert list(borrowed(module)) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a change of LABEL_DELAY_DAYS renews the fingerprint, but not the machine code in the cache"
-)
 def test_the_kernels_own_file_names_the_declarations_it_is_compiled_for() -> None:
     assert FINGERPRINT in inspect.getsource(tidegate.features.kernel)
