@@ -29,6 +29,8 @@ from tidegate.policy import Policy
 from tidegate.trees import NODE, Floats, PackedTrees
 
 PROOF_ROWS: Final = 4_096
+_LOG_ODDS_OF_HALF: Final = np.float32(-0.0)
+"""What XGBoost starts a sum from: minus zero, which a tree of leaves of minus zero leaves as it is."""
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -50,7 +52,7 @@ def pack(booster: xgb.Booster) -> PackedTrees:
             raise BundleError("trees: categorical splits can't be packed; train on numbers only")
         roots.append(len(nodes))
         nodes.extend(_pack_tree(tree, len(nodes)))
-    return PackedTrees(np.array(nodes, NODE), np.array(roots, np.int64), np.float32(0), FEATURE_COUNT)
+    return PackedTrees(np.array(nodes, NODE), np.array(roots, np.int64), _LOG_ODDS_OF_HALF, FEATURE_COUNT)
 
 
 def json_model(booster: xgb.Booster) -> dict[str, Any]:
