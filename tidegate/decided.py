@@ -5,7 +5,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from tidegate.clock import rfc3339
 from tidegate.decision import NO_SCORE, REASONS, Mode, Outcome, RiskLevel
-from tidegate.ids import EpochId, GateId, RecordId, SiteId
+from tidegate.ids import EpochId, GateId, SiteId
+from tidegate.payment import CHANNELS, ENTRY_MODES
 from tidegate.records import DECISION_BODY_BYTES, FEATURE_SLOTS, REASON_SLOTS, Lane, Record
 
 _BODY: Final = struct.Struct(f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQ")
@@ -81,9 +82,25 @@ class Decided(NamedTuple):
         return cls._make((*map(_text, f[:8]), *f[8:16], _text(f[16]), *f[17:20], *words, reasons, *versions))
 
 
-def record_id(site: SiteId, gate: GateId, epoch: EpochId, record: Record) -> RecordId:
-    """Return the identity of a record of one gate."""
-    return RecordId(site, gate, epoch, record.lane, record.seq)
+_CHANNEL_WORDS: Final = {number: word for word, number in CHANNELS.items()}
+_ENTRY_WORDS: Final = {number: word for word, number in ENTRY_MODES.items()}
+
+
+def request_body(decided: Decided) -> dict[str, Any]:
+    """Return the payment that was asked about, as the body of `POST /v1/decisions` that asks the same."""
+    return {
+        "transaction_id": decided.transaction_id,
+        "occurred_at": rfc3339(decided.occurred_us),
+        "amount": {"minor": decided.amount_minor, "currency": decided.currency},
+        "card": decided.card,
+        "terminal": decided.terminal,
+        "merchant": decided.merchant,
+        "channel": _CHANNEL_WORDS[decided.channel],
+        "country": decided.country or None,
+        "mcc": decided.mcc or None,
+        "entry_mode": _ENTRY_WORDS[decided.entry_mode],
+        "device": decided.device or None,
+    }
 
 
 def reason_words(numbers: tuple[int, ...]) -> list[dict[str, Any]]:

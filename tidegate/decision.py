@@ -87,7 +87,10 @@ _ALL: Final = (
     Reason(905, "SYS_BUNDLE_STALE", Source.SYSTEM, "The model is too old to be trusted fully."),
     Reason(906, "SYS_BUNDLE_BLIND", Source.SYSTEM, "The model is so old that its score says little."),
     Reason(
-        907, "SYS_OFFLINE_CLOSED", Source.SYSTEM, "The journal was damaged: this site takes no money while cut off."
+        907,
+        "SYS_OFFLINE_CLOSED",
+        Source.SYSTEM,
+        "The journal was damaged or the clock set back: this site takes no money while cut off.",
     ),
 )
 REASONS: Final = {reason.number: reason for reason in _ALL}

@@ -32,8 +32,8 @@ CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a l
 BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
 BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
 BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size
-PAGE_ITEMS_MAX: Final = 500  # a page is built while no decision is made: about 5 ms
-PAGE_SCAN_RECORDS_MAX: Final = 20_000  # a filter that matches nothing still answers within about 50 ms
+PAGE_ITEMS_MAX: Final = 200  # a page is built while no decision is made: about 4 ms
+PAGE_SCAN_RECORDS_MAX: Final = 4_096  # a filter that matches nothing still answers within about 10 ms
 INFLIGHT_REQUESTS_MAX: Final = 4_096  # beyond it the door answers 503 at once instead of queueing without end
 API_KEYS_MAX: Final = 10_000  # a site has tills, not customers
 LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
@@ -50,8 +50,9 @@ LOST_RANGES_TOLD_MAX: Final = 100  # they fit one append of the smallest segment
 
 # --- Idempotency. ---
 IDEMPOTENCY_AGE_US: Final = 8 * DAY_US  # a day more than the longest cut, so that a late retry still finds its answer
-IDEMPOTENCY_IDS_MAX: Final = 5_000_000  # eight days at seven decisions a second
-IDEMPOTENCY_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
+ANSWERS_AGE_US: Final = 40 * DAY_US  # as far back as a label still counts: it finds its payment by the same index
+ANSWERS_MAX: Final = 5_000_000  # ids: eight days at seven decisions a second; 160 MiB
+ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
 
 # --- Feature state. ---
 CARDS_MAX: Final = 100_000  # cards a site has seen lately; configurable, 1 KiB each
@@ -60,7 +61,7 @@ CHECKPOINT_EVERY_RECORDS: Final = 200_000  # replaying this many takes about two
 CHECKPOINTS_KEPT: Final = 2  # the newest may be damaged by the very crash it is needed for
 
 # --- Labels. ---
-LABELS_MAX: Final = 500_000  # labelled transactions remembered for corrections; oldest forgotten first
+LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten first: 2 % of the ids above; 70 MiB
 
 # --- Lists and bundles. ---
 LIST_ENTRIES_MAX: Final = 10_000  # a list is journaled whole when it becomes active
@@ -90,5 +91,7 @@ if JOURNAL_BYTES_MAX < 10 * JOURNAL_RESERVE_BYTES:
     raise AssertionError("the reserve must be a small part of the journal")
 if IDEMPOTENCY_AGE_US <= OCCURRED_BEHIND_US_MAX:
     raise AssertionError("a payment handed in after the longest cut must still find its first answer")
-if IDEMPOTENCY_IDS_MAX % IDEMPOTENCY_GENERATIONS:
+if ANSWERS_MAX % ANSWERS_GENERATIONS:
     raise AssertionError("generations share the ids equally")
+if ANSWERS_AGE_US < IDEMPOTENCY_AGE_US:
+    raise AssertionError("a retry must find its answer for as long as is promised")

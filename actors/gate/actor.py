@@ -22,16 +22,15 @@ from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
 from actors.gate.service import Service
-from actors.gate.start import open_gate, save_checkpoint
+from actors.gate.start import open_gate
+from actors.gate.upkeep import Upkeep
 from actors.journal.disk import PosixDisk
-from actors.journal.layout import located
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
 from tidegate.errors import BundleError, SettingsError
 from tidegate.lists import Lists
-from tidegate.records import Kind
 from tidegate.settings import SiteSettings
 
 _PROBE_FLUSHES: Final = 64
@@ -111,7 +110,7 @@ class GateActor:
         self._tasks: set[asyncio.Task[Any]] = set()
         module, name = build.split(":")
         self._app = getattr(importlib.import_module(module), name)(self._service, keys)
-        self._checkpointed = 0
+        self._upkeep: Upkeep | None = None
         self._stopped = asyncio.Event()
 
     async def start(self) -> int:
@@ -143,16 +142,16 @@ class GateActor:
 
     async def _open(self) -> None:
         """Read journal, checkpoint and bundle off the loop, so that `/readyz` answers meanwhile."""
-        gate, places, inline = await asyncio.to_thread(self._load)
+        gate, inline = await asyncio.to_thread(self._load)
         committer = Committer(
             journal=gate.journal, inline=inline, on_failure=self._disk_failed, on_flush=self._service.meter.flush
         )
         self._gate, self._committer = gate, committer
-        self._checkpointed = gate.journal.durable_pos
-        self._service.opened(gate, committer, places)
-        self._keep(self._tend())
+        self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
+        self._service.opened(gate, committer)
+        self._keep(self._upkeep.run())
 
-    def _load(self) -> tuple[Gate, list[int], bool]:
+    def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
         warm()
         scorer = active_scorer(Shelf(folder=PosixFolder(self._folder / "bundles")))
@@ -166,29 +165,12 @@ class GateActor:
             clock=_clock(settings),
             entropy=os.urandom,
         )
-        scan = gate.journal.scan()
-        places = [place for place, record in scan if record.kind is Kind.DECISION and located(place)]
         modes: dict[str, Callable[[], bool]] = {
             "auto": lambda: flush_us(self._folder) < INLINE_FLUSH_US_MAX,
             "inline": lambda: True,
             "thread": lambda: False,
         }
-        return gate, places, modes[settings.journal.flush]()
-
-    async def _tend(self) -> None:
-        """Save a checkpoint when enough has happened since the last."""
-        while self._gate is not None:
-            await asyncio.sleep(_UPKEEP_S)
-            gate = self._gate
-            if gate.journal.durable_pos - self._checkpointed >= self._settings.window.checkpoint_every_records:
-                await self._checkpoint(gate)
-
-    async def _checkpoint(self, gate: Gate) -> None:
-        if self._committer is None:
-            return
-        await self._committer.durable(gate.journal.last_pos)
-        self._checkpointed = gate.journal.durable_pos
-        save_checkpoint(PosixDisk(self._folder / "window"), gate)
+        return gate, modes[settings.journal.flush]()
 
     def _disk_failed(self, why: str) -> None:
         """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
@@ -213,8 +195,8 @@ class GateActor:
         if self._server is not None:
             self._server.should_exit = True
         gate, self._gate = self._gate, None
-        if gate is not None and self._committer is not None:
-            await self._checkpoint(gate)
+        if gate is not None and self._committer is not None and self._upkeep is not None:
+            await self._upkeep.checkpoint()
             self._committer.close()
             gate.journal.close()
         self._stopped.set()

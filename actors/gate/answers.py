@@ -12,13 +12,13 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from tidegate.limits import IDEMPOTENCY_AGE_US, IDEMPOTENCY_GENERATIONS, IDEMPOTENCY_IDS_MAX
+from tidegate.limits import ANSWERS_AGE_US, ANSWERS_GENERATIONS, ANSWERS_MAX
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Table = np.ndarray[Any, Any]
 ENTRY: Final = np.dtype([("key", "<u8"), ("place", "<i8")])
-_IDS_PER_GENERATION: Final = IDEMPOTENCY_IDS_MAX // IDEMPOTENCY_GENERATIONS
-_AGE_PER_GENERATION_US: Final = IDEMPOTENCY_AGE_US // (IDEMPOTENCY_GENERATIONS - 1)
+_IDS_PER_GENERATION: Final = ANSWERS_MAX // ANSWERS_GENERATIONS
+_AGE_PER_GENERATION_US: Final = ANSWERS_AGE_US // (ANSWERS_GENERATIONS - 1)
 _LOAD: Final = 2
 """A table has at least twice as many slots as ids: probes stay short."""
 
@@ -51,9 +51,9 @@ def _add(table: Table, key: Any, place: int) -> None:  # noqa: ANN401 - compiled
     table[at].place = place
 
 
-def identity(merchant: str, transaction_id: str) -> np.uint64:
+def identity(merchant: bytes, transaction_id: bytes) -> np.uint64:
     """Return the 64-bit hash of a payment's identity, never 0 (BLAKE2b, RFC 7693)."""
-    digest = hashlib.blake2b(f"{merchant}\x1f{transaction_id}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(merchant + b"\x1f" + transaction_id, digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "little") | 1)
 
 
@@ -68,7 +68,7 @@ class _Generation:
 
 
 class Answers:
-    """Remembers where payments were answered, for 8 days or the bound of ids, whichever is shorter."""
+    """Remembers where payments were answered, for `ANSWERS_AGE_US` or the bound of ids, whichever is shorter."""
 
     def __init__(self, *, ids_per_generation: int = _IDS_PER_GENERATION) -> None:
         self._ids_max = ids_per_generation
@@ -82,7 +82,7 @@ class Answers:
         newest = self._generations[-1] if self._generations else None
         if newest is None or newest.count >= self._ids_max or now_us - newest.started_us >= _AGE_PER_GENERATION_US:
             newest = _Generation(now_us, self._ids_max)
-            self._generations = [*self._generations, newest][-IDEMPOTENCY_GENERATIONS:]
+            self._generations = [*self._generations, newest][-ANSWERS_GENERATIONS:]
         _add(newest.table, key, place)
         newest.count += 1
 

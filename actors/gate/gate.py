@@ -7,30 +7,25 @@ be told to nobody before the journal has made it durable; `actors/gate/committer
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from actors.gate.answers import Answers, identity
-from actors.gate.labels import Labels
+import numpy as np
+
+from actors.gate.answers import identity
+from actors.gate.judge import Basis, Conditions, fingerprint_of, judge
+from actors.gate.state import ENTITY_OF, First, State, count_label, find_first
 from actors.journal.journal import Journal
-from actors.scorer.model import Scorer
+from actors.journal.log import Item
 from actors.window.window import Evicted, Window
 from tidegate.clock import EventClock, SteadyClock, microseconds
 from tidegate.decided import Decided, answer
-from tidegate.decision import NUMBERS, Mode
 from tidegate.errors import ConflictError, FieldError, InvalidError, NotFoundError, NotReadyError
-from tidegate.features.declarations import FINGERPRINT
-from tidegate.features.kernel import clamp_feature_time
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.limits import HOUR_US, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
-from tidegate.lists import ListIndex
-from tidegate.payment import CHANNELS, ENTRY_MODES, LabelRequest, PaymentRequest, request_hash
-from tidegate.policy import decide, risk_level
+from tidegate.limits import OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
+from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, Record, event_body
-from tidegate.settings import Ages, SiteSettings
+from tidegate.settings import SiteSettings
 
-_BUNDLE_REASONS: Final = {
-    Mode.AGING: NUMBERS["SYS_BUNDLE_AGING"],
-    Mode.STALE: NUMBERS["SYS_BUNDLE_STALE"],
-    Mode.BLIND: NUMBERS["SYS_BUNDLE_BLIND"],
-}
+_ANY_DECISION: Final = (Lane.DECISIONS, Kind.DECISION, bytes(DECISION_BODY_BYTES))
+_KIND_OF: Final = {entity: kind for kind, entity in ENTITY_OF.items()}
 
 
 class Decision(NamedTuple):
@@ -44,194 +39,117 @@ class Decision(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What the gate counts, for `/metrics` and the live page."""
+    """What the gate counts since its start, for `/metrics`."""
 
-    outcomes: list[int]
     replayed: int = 0
     evictions: int = 0
     late: int = 0
-    labels: int = 0
-
-
-def bundle_mode(age_us: int, ages: Ages) -> Mode:
-    """Return how fresh a model of this age is."""
-    hours = age_us // HOUR_US
-    steps = ((ages.blind_hours, Mode.BLIND), (ages.stale_hours, Mode.STALE), (ages.aging_hours, Mode.AGING))
-    return next((mode for bound, mode in steps if hours >= bound), Mode.FRESH)
-
-
-def fingerprint_of(request: PaymentRequest) -> bytes:
-    """Return 16 bytes that are equal where two requests ask the same."""
-    r = request
-    rest = (r.card, r.terminal, r.merchant, r.channel, r.country, r.mcc, r.entry_mode, r.device)
-    return request_hash((r.transaction_id, r.occurred_us, r.amount.minor, r.amount.currency, *rest))
+    fraud_labels: int = 0
+    legit_labels: int = 0
+    mode: int = 0
 
 
 class Gate:
     """Decides payments and applies labels; every change of its state is a record first."""
 
-    def __init__(  # noqa: PLR0913 - the gate is where everything comes together
-        self,
-        *,
-        settings: SiteSettings,
-        journal: Journal,
-        window: Window,
-        scorer: Scorer,
-        lists: ListIndex,
-        clock: SteadyClock,
-        source: EventClock | None,
-        answers: Answers,
-        labels: Labels,
-        offline_approvals: bool,
+    def __init__(
+        self, *, basis: Basis, journal: Journal, state: State, clock: SteadyClock, source: EventClock | None
     ) -> None:
-        self.settings = settings
+        self.basis = basis
         self.journal = journal
-        self.window = window
-        self.scorer = scorer
-        self.lists = lists
-        self.labels = labels
-        self.offline_approvals = offline_approvals
-        self.tally = Tally(outcomes=[0, 0, 0, 0])
+        self.tally = Tally()
         self.failed: str | None = None
+        self._state = state
         self._clock = clock
         self._source = source
-        self._answers = answers
-        self._config = settings.fingerprint
-        self._site, self._gate = SiteId(settings.site), GateId(settings.gate)
+        self._site, self._gate = SiteId(basis.settings.site), GateId(basis.settings.gate)
+        self._conditions = self._conditions_of(clock_behind=state.clock_behind)
+
+    @property
+    def settings(self) -> SiteSettings:
+        """What the site was told."""
+        return self.basis.settings
+
+    @property
+    def window(self) -> Window:
+        """Feature state, as of the last record appended."""
+        return self._state.window
+
+    @property
+    def state(self) -> State:
+        """All that the journal's records have come to."""
+        return self._state
 
     @property
     def epoch(self) -> EpochId:
         """The epoch of the journal's head."""
         return self.journal.epoch
 
-    def now_us(self) -> int:
-        """The gate's steady clock."""
-        return self._clock.now_us()
+    @property
+    def offline_approvals(self) -> bool:
+        """Whether payments may be accepted while cut off: not after damage, nor while the clock is set back."""
+        return not self._conditions.offline_closed
 
     @property
     def behind_us(self) -> int:
         """How far the machine's clock is behind the highest time handed out."""
         return self._clock.behind_us
 
-    def decide(self, request: PaymentRequest) -> tuple[Decision, int | None]:
-        """Decide one payment, or return the decision its id was first answered with.
+    def now_us(self) -> int:
+        """The gate's steady clock."""
+        return self._clock.now_us()
 
-        The second value is the place of a new decision in the journal.
+    def decide(self, request: PaymentRequest) -> Decision:
+        """Decide one payment, or return the decision its id was first answered with.
 
         Raises:
             InvalidError: currency or time can't be; nothing was changed.
             ConflictError: the id was used with another body.
             NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
         """
-        if self.failed is not None:
-            raise NotReadyError(f"the gate has stopped: {self.failed}")
+        self._must_run()
         wanted = fingerprint_of(request)
-        key = identity(request.merchant, request.transaction_id)
-        first = self._first(key, request)
-        if first is not None:
-            if first.decided.request_hash != wanted:
-                raise _conflict("transaction_id")
-            self.tally.replayed += 1
-            return first, None
-        return self._decide_new(request, wanted, key)
+        first = self._first(request)
+        if first is None:
+            return self._decide_new(request, wanted)
+        if first.decided.request_hash != wanted:
+            raise _conflict("transaction_id")
+        self.tally.replayed += 1
+        return Decision(self.journal.epoch_of(first.place), first.record, first.decided, replayed=True)
 
-    def _decide_new(self, request: PaymentRequest, wanted: bytes, key: Any) -> tuple[Decision, int]:  # noqa: ANN401 - np.uint64
-        occurred_us = request.occurred_us
-        now_us = self._time(occurred_us)
-        self._check(request, occurred_us, now_us)
+    def _decide_new(self, request: PaymentRequest, wanted: bytes) -> Decision:
+        if self._source is not None:
+            self._source.follow(request.occurred_us)
+        now_us = self._clock.now_us()
+        self._check(request, now_us)
         evicted = self.window.overdue(request.card, request.terminal)
-        items = [(Lane.EVENTS, _EVICTED[e.entity], event_body({"token": e.token})) for e in evicted]
+        items = [*self._clock_items(), *(_evicted_item(one) for one in evicted)]
         self.journal.admit([*items, _ANY_DECISION])
-        decided = self._judge(request, wanted, now_us, occurred_us, evicted)
+        # From here on the window changes, so the append must follow.
+        self._note_clock()
+        decided = judge(
+            self.basis,
+            self.window,
+            request,
+            wanted=wanted,
+            now_us=now_us,
+            evicted=evicted,
+            conditions=self._conditions,
+        )
         entries = self.journal.append([*items, (Lane.DECISIONS, Kind.DECISION, decided.to_body())], now_us)
         place, record = entries[-1]
-        self._answers.add(key, place, now_us)
+        self._state.remember(self.epoch, place, record, _key(request))
         self._count(decided, len(evicted))
-        return Decision(self.epoch, record, decided, replayed=False), place
-
-    def _judge(
-        self, request: PaymentRequest, wanted: bytes, now_us: int, occurred_us: int, evicted: tuple[Evicted, ...]
-    ) -> Decided:
-        """Features, score, policy. From here on the window has changed, so the append must follow."""
-        known = self.window.knows(request.card)
-        for gone in evicted:
-            self.window.evict(gone)
-        feature_us = clamp_feature_time(now_us, occurred_us)
-        vector = self.window.observe(
-            card=request.card,
-            terminal=request.terminal,
-            now_us=now_us,
-            feature_us=feature_us,
-            amount_minor=request.amount.minor,
-        )
-        manifest = self.scorer.bundle.manifest
-        assessment = self.scorer.score(vector)
-        mode = bundle_mode(now_us - manifest.trained_at_us, self.settings.ages)
-        verdict = decide(
-            probability=assessment.probability,
-            amount_minor=request.amount.minor,
-            hits=self.lists.hits(
-                card=request.card, device=request.device, terminal=request.terminal, merchant=request.merchant
-            ),
-            system=self._system(known=known, late=feature_us != occurred_us, mode=mode),
-            policy=manifest.policy,
-        )
-        return Decided(
-            transaction_id=request.transaction_id,
-            merchant=request.merchant,
-            card=request.card,
-            terminal=request.terminal,
-            device=request.device or "",
-            currency=request.amount.currency,
-            country=request.country or "",
-            mcc=request.mcc or "",
-            channel=CHANNELS[request.channel],
-            entry_mode=ENTRY_MODES[request.entry_mode],
-            attempt=1,
-            amount_minor=request.amount.minor,
-            occurred_us=occurred_us,
-            request_hash=wanted,
-            feature_us=feature_us,
-            features_as_of_us=now_us,
-            feature_fingerprint=FINGERPRINT,
-            features=vector.tobytes(),
-            margin=assessment.margin,
-            probability=assessment.probability,
-            outcome=verdict.outcome,
-            risk_score=assessment.risk_score,
-            risk_level=risk_level(assessment.risk_score, manifest.policy),
-            mode=mode,
-            reasons=verdict.reasons,
-            bundle=self.scorer.bundle.id,
-            config=self._config,
-            lists_version=self.lists.lists.version,
-            overlay_version=0,
-        )
-
-    def _system(self, *, known: bool, late: bool, mode: Mode) -> tuple[int, ...]:
-        """Return the SYS_* reasons that say under which conditions a decision was made."""
-        said = (
-            (not known, "SYS_FEATURES_PARTIAL"),
-            (late, "SYS_TIME_CLAMPED"),
-            (self._clock.stepped_back, "SYS_CLOCK"),
-            (self._source is not None, "SYS_CLOCK_EVENTS"),
-            (not self.offline_approvals, "SYS_OFFLINE_CLOSED"),
-        )
-        numbers = tuple(NUMBERS[code] for applies, code in said if applies)
-        return numbers if mode is Mode.FRESH else (*numbers, _BUNDLE_REASONS[mode])
+        return Decision(self.epoch, record, decided, replayed=False)
 
     def _count(self, decided: Decided, evictions: int) -> None:
-        self.tally.outcomes[decided.outcome] += 1
         self.tally.evictions += evictions
         self.tally.late += decided.feature_us > decided.occurred_us
+        self.tally.mode = decided.mode
 
-    def _time(self, occurred_us: int) -> int:
-        if self._source is not None:
-            self._source.follow(occurred_us)
-        return self._clock.now_us()
-
-    def _check(self, request: PaymentRequest, occurred_us: int, now_us: int) -> None:
+    def _check(self, request: PaymentRequest, now_us: int) -> None:
         """Refuse what the request alone can't tell to be wrong."""
+        occurred_us = request.occurred_us
         if request.amount.currency != self.settings.currency:
             raise _invalid("amount.currency", f"this site takes {self.settings.currency} only")
         if occurred_us > now_us + OCCURRED_AHEAD_US_MAX:
@@ -239,18 +157,28 @@ class Gate:
         if occurred_us < now_us - OCCURRED_BEHIND_US_REFUSED:
             raise _invalid("occurred_at", "more than 400 days ago: set the device's clock")
 
-    def _first(self, key: Any, request: PaymentRequest | LabelRequest) -> Decision | None:  # noqa: ANN401 - np.uint64
-        """Return the decision that a payment's id was first answered with."""
+    def _clock_items(self) -> tuple[Item, ...]:
+        """Return the record that tells a step of the machine's clock, back or caught up, where there was one."""
+        if self._clock.stepped_back == self._state.clock_behind:
+            return ()
+        behind_us = max(self._clock.behind_us, 1) if self._clock.stepped_back else 0
+        return ((Lane.EVENTS, Kind.CLOCK_STEPPED, event_body({"behind_us": behind_us})),)
 
-        def is_it(place: int) -> bool:
-            decided = Decided.from_body(self.journal.read(place).body)
-            return (decided.merchant, decided.transaction_id) == (request.merchant, request.transaction_id)
+    def _note_clock(self) -> None:
+        """Take over what `_clock_items` tells; it is appended next."""
+        if self._clock.stepped_back != self._state.clock_behind:
+            self._state.clock_behind = self._clock.stepped_back
+            self._conditions = self._conditions_of(clock_behind=self._clock.stepped_back)
 
-        place = self._answers.find(key, is_it)
-        if place < 0:
-            return None
-        record = self.journal.read(place)
-        return Decision(self.journal.epoch_of(place), record, Decided.from_body(record.body), replayed=True)
+    def _conditions_of(self, *, clock_behind: bool) -> Conditions:
+        return conditions_of(self.settings, clock_behind=clock_behind, damaged=not self._state.offline_approvals)
+
+    def _must_run(self) -> None:
+        if self.failed is not None:
+            raise NotReadyError(f"the gate has stopped: {self.failed}")
+
+    def _first(self, request: PaymentRequest | LabelRequest) -> First | None:
+        return find_first(self._state.answers, self.journal, request.merchant, request.transaction_id)
 
     def label(self, request: LabelRequest) -> tuple[dict[str, Any], int]:
         """Apply a label, and return the answer and the position that must be durable before it is told.
@@ -259,37 +187,35 @@ class Gate:
             NotFoundError: this site never decided that payment.
             ConflictError: the label's id was used with another body.
         """
-        if self.failed is not None:
-            raise NotReadyError(f"the gate has stopped: {self.failed}")
+        self._must_run()
         values = label_values(request)
-        known = self.labels.find(request.label_id)
-        if known is not None:
-            if known != values:
-                raise _conflict("label_id")
+        known = self._state.labels.knows(values)
+        if known is None:
+            raise _conflict("label_id")
+        if known:
             return label_answer(values, replayed=True), self.journal.last_pos
-        first = self._first(identity(request.merchant, request.transaction_id), request)
+        first = self._first(request)
         if first is None:
             raise NotFoundError(
                 "this site has no decision on that payment: send the label to the site that decided it",
                 fields=(FieldError("transaction_id", "unknown at this site"),),
             )
         now_us = self.now_us()
-        ((_, record),) = self.journal.append([(Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(values))], now_us)
-        self.apply_label(values, first.decided, now_us)
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(values))]
+        record = self.journal.append(items, now_us)[-1][1]
+        self._note_clock()
+        self._apply(values, first.decided, now_us)
         return label_answer(values, replayed=False), record.pos
 
-    def apply_label(self, values: dict[str, Any], decided: Decided, now_us: int) -> None:
+    def _apply(self, values: dict[str, Any], decided: Decided, now_us: int) -> None:
         """Count a journaled label; the later known one of a payment stands."""
-        delta = self.labels.add(values)
-        self.tally.labels += 1
+        delta = self._state.labels.add(values)
+        if values["verdict"] == "fraud":
+            self.tally.fraud_labels += 1
+        else:
+            self.tally.legit_labels += 1
         if delta:
-            self.window.label(
-                card=decided.card,
-                terminal=decided.terminal,
-                now_us=now_us,
-                event_us=decided.feature_us,
-                delta=delta,
-            )
+            count_label(self.window, decided, now_us, delta)
 
     def answer(self, decision: Decision) -> dict[str, Any]:
         """Render a decision as it is told."""
@@ -297,9 +223,21 @@ class Gate:
         return answer(self._site, self._gate, epoch, record, decided, replayed=replayed)
 
 
-_ANY_DECISION: Final = (Lane.DECISIONS, Kind.DECISION, bytes(DECISION_BODY_BYTES))
-_EVICTED: Final = {"card": Kind.CARD_EVICTED, "terminal": Kind.TERMINAL_EVICTED}
-ENTITY_OF: Final = {kind: entity for entity, kind in _EVICTED.items()}
+def conditions_of(settings: SiteSettings, *, clock_behind: bool, damaged: bool) -> Conditions:
+    """Return what is true of a site of these settings."""
+    return Conditions(
+        clock_behind=clock_behind,
+        events_clock=settings.clock.source == "events",
+        offline_closed=clock_behind or damaged,
+    )
+
+
+def _key(request: PaymentRequest) -> np.uint64:
+    return identity(request.merchant.encode(), request.transaction_id.encode())
+
+
+def _evicted_item(evicted: Evicted) -> Item:
+    return Lane.EVENTS, _KIND_OF[evicted.entity], event_body({"token": evicted.token})
 
 
 def _invalid(field: str, message: str) -> InvalidError:

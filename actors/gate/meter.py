@@ -1,14 +1,17 @@
 """The meter: what a site counts, for Prometheus and for the live page."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from actors.gate.gate import Decision, Gate
 from tidegate.decision import OUTCOME_WORDS
-from tidegate.limits import LIVE_RECENT_ITEMS
+from tidegate.limits import LIVE_RECENT_ITEMS, SECOND_US
 from tidegate.metrics import LATENCY_BUCKETS_S, MEANINGS, STAGES, MetricName
 
 _LATENCIES_KEPT = 2_048  # the live page's percentiles speak of about the last second of a busy site
@@ -51,17 +54,7 @@ class Meter:
 
     def watch(self, gate: Gate) -> None:
         """Expose what the gate itself knows, read when somebody asks."""
-        tally = gate.tally
-        readings: dict[MetricName, Callable[[], float]] = {
-            "tidegate_cards": lambda: len(gate.window.cards),
-            "tidegate_replayed_total": lambda: tally.replayed,
-            "tidegate_evictions_total": lambda: tally.evictions,
-            "tidegate_late_events_total": lambda: tally.late,
-            "tidegate_labels_total": lambda: tally.labels,
-            "tidegate_clock_behind_seconds": lambda: gate.behind_us / 1e6,
-        }
-        for name, read in readings.items():
-            Gauge(*_meaning(name), registry=self.registry).set_function(read)
+        self.registry.register(_GateReadings(gate))
 
     def text(self) -> bytes:
         """Return the Prometheus text format, version 0.0.4."""
@@ -74,3 +67,29 @@ class Meter:
             return {"p50_ms": None, "p99_ms": None}
         last = len(ordered) - 1
         return {f"p{p}_ms": round(ordered[last * p // 100] * 1e3, 3) for p in (50, 99)}
+
+
+class _GateReadings(Collector):
+    """What a gate counts and holds, as Prometheus has it."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the readings of this moment."""
+        gate, tally = self._gate, self._gate.tally
+        yield _counter("tidegate_replayed_total", tally.replayed)
+        yield _counter("tidegate_evictions_total", tally.evictions)
+        yield _counter("tidegate_late_events_total", tally.late)
+        labels = CounterMetricFamily(*_meaning("tidegate_labels_total"), labels=["verdict"])
+        labels.add_metric(["fraud"], tally.fraud_labels)
+        labels.add_metric(["legit"], tally.legit_labels)
+        yield labels
+        yield GaugeMetricFamily(*_meaning("tidegate_cards"), len(gate.window.cards))
+        yield GaugeMetricFamily(*_meaning("tidegate_journal_used_ratio"), gate.journal.used_ratio)
+        yield GaugeMetricFamily(*_meaning("tidegate_clock_behind_seconds"), gate.behind_us / SECOND_US)
+        yield GaugeMetricFamily(*_meaning("tidegate_mode"), tally.mode)
+
+
+def _counter(name: MetricName, value: int) -> Metric:
+    return CounterMetricFamily(*_meaning(name), value)

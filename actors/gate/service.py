@@ -4,19 +4,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from actors.gate.committer import Committer
 from actors.gate.gate import Decision, Gate
 from actors.gate.meter import Meter
 from tidegate.clock import rfc3339
-from tidegate.decided import Decided
+from tidegate.decided import Decided, request_body
 from tidegate.decision import OUTCOME_WORDS
 from tidegate.errors import FieldError, InvalidError, NotFoundError, NotReadyError, TidegateError
-from tidegate.ids import RecordId
+from tidegate.ids import EpochId, RecordId
 from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX
 from tidegate.payment import LabelRequest, PaymentRequest
-from tidegate.records import Kind, Lane
+from tidegate.records import Lane, Record
 
 Answer = dict[str, Any]
+Merchants = frozenset[str] | None
+"""The merchants whose decisions a caller may see; None is all."""
+Rows = np.ndarray[Any, np.dtype[np.void]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+_NEWEST: Final = 2**62
 _FILTERS: Final = ("card", "terminal", "merchant", "outcome")
 
 
@@ -28,12 +35,11 @@ class Service:
         self.why_not_ready: str | None = "starting: the journal is being read"
         self._gate: Gate | None = None
         self._committer: Committer | None = None
-        self._places: list[int] = []
         self.ticks = ticks
 
-    def opened(self, gate: Gate, committer: Committer, places: list[int]) -> None:
-        """Take a gate that is ready; `places` locates its decisions in the order of `seq`."""
-        self._gate, self._committer, self._places = gate, committer, places
+    def opened(self, gate: Gate, committer: Committer) -> None:
+        """Take a gate that is ready."""
+        self._gate, self._committer = gate, committer
         self.meter.watch(gate)
         self.why_not_ready = None
 
@@ -59,7 +65,7 @@ class Service:
         """Decide one payment and return the answer once it is durable; `started` is a reading of `ticks`."""
         gate, stage, ticks = self.gate, self.meter.stage, self.ticks
         verified = ticks()
-        decision = self._decide(gate, request)
+        decision = gate.decide(request)
         decided = ticks()
         await self._durable(_awaited(gate, decision))
         ended = ticks()
@@ -69,19 +75,13 @@ class Service:
         self.meter.decided(decision, ended - started)
         return gate.answer(decision)
 
-    def _decide(self, gate: Gate, request: PaymentRequest) -> Decision:
-        decision, place = gate.decide(request)
-        if place is not None:
-            self._places.append(place)
-        return decision
-
     async def decide_many(self, requests: Sequence[PaymentRequest | TidegateError], started: float) -> list[Any]:
         """Decide a batch in order: a result each, an answer or the error of that one. One flush for all."""
         gate = self.gate
         results: list[Decision | TidegateError] = []
         for request in requests:
             try:
-                results.append(request if isinstance(request, TidegateError) else self._decide(gate, request))
+                results.append(request if isinstance(request, TidegateError) else gate.decide(request))
             except TidegateError as error:
                 results.append(error)
         await self._durable(max((_awaited(gate, r) for r in results if isinstance(r, Decision)), default=0))
@@ -97,44 +97,87 @@ class Service:
         await self._durable(pos)
         return answer
 
-    def get(self, text: str) -> Answer:
-        """Return a decision of this epoch by its id, with the inputs it rested on.
+    def get(self, text: str, merchants: Merchants = None) -> Answer:
+        """Return a decision by its id, with the inputs it rested on; `merchants` are those that the caller may see.
 
         Raises:
             NotFoundError: no such decision at this site, or it isn't durable.
         """
         gate = self.gate
         wanted = RecordId.parse(text)
-        own = (gate.settings.site, gate.settings.gate, gate.epoch, Lane.DECISIONS)
-        if wanted is None or wanted[:4] != own or not 1 <= wanted.seq <= len(self._places):
+        own = (gate.settings.site, gate.settings.gate)
+        places = gate.state.places.get(wanted.epoch) if wanted and wanted[:2] == own else None
+        place = places.find(wanted.seq) if places and wanted and wanted.lane == Lane.DECISIONS else None
+        if place is None or wanted is None:
             raise NotFoundError("this site has no decision of that id: ask the site that is named in it")
-        record = gate.journal.read(self._places[wanted.seq - 1])
-        if record.pos > gate.journal.durable_pos or record.kind is not Kind.DECISION:
-            raise NotFoundError("this decision isn't durable yet: ask again")
+        record = gate.journal.read(place)
         decided = Decided.from_body(record.body)
-        return {**gate.answer(Decision(gate.epoch, record, decided, replayed=False)), "request": _request(decided)}
+        if merchants is not None and decided.merchant not in merchants:
+            raise NotFoundError("this site has no decision of that id: ask the site that is named in it")
+        decision = Decision(wanted.epoch, record, decided, replayed=False)
+        if _awaited(gate, decision) > gate.journal.durable_pos:
+            raise NotFoundError("this decision isn't durable yet: ask again")
+        return {**gate.answer(decision), "request": request_body(decided)}
 
-    def page(self, *, limit: int, before: int | None, filters: dict[str, str]) -> Answer:
-        """Return decisions, newest first; `before` is the cursor of the page before, a `seq`.
+    def page(self, *, limit: int, cursor: str | None, filters: dict[str, str], merchants: Merchants = None) -> Answer:
+        """Return decisions, newest first, older epochs behind this one; `cursor` is that of the page before.
 
         Looks at `PAGE_SCAN_RECORDS_MAX` decisions at the most; `next_cursor` says where to go on.
+
+        Raises:
+            InvalidError: a cursor that no page gave.
         """
         gate = self.gate
-        seq = min(before - 1 if before else len(self._places), len(self._places))
-        last = max(seq - PAGE_SCAN_RECORDS_MAX, 0)
-        items: list[Answer] = []
-        while seq > last and len(items) < limit:
-            record = gate.journal.read(self._places[seq - 1])
-            decided = Decided.from_body(record.body)
-            if record.pos <= gate.journal.durable_pos and _matches(decided, filters):
-                items.append(gate.answer(Decision(gate.epoch, record, decided, replayed=False)))
-            seq -= 1
-        return {"data": items, "has_more": seq > 0, "next_cursor": str(seq + 1) if seq else None}
+        epochs = list(gate.state.places)
+        epoch, seq = self._start(cursor, epochs)
+        while epoch >= 0 and (places := gate.state.places[epochs[epoch]]):
+            found = places.before(seq, PAGE_SCAN_RECORDS_MAX)
+            if found:
+                break
+            epoch, seq = epoch - 1, _NEWEST
+        else:
+            return {"data": [], "has_more": False, "next_cursor": None}
+        return self._page(epochs[epoch], found, limit, filters, merchants, earlier=epoch > 0)
+
+    def _page(
+        self,
+        epoch: EpochId,
+        found: list[tuple[int, int]],
+        limit: int,
+        filters: dict[str, str],
+        merchants: Merchants,
+        *,
+        earlier: bool,
+    ) -> Answer:
+        gate = self.gate
+        rows = gate.journal.rows([place for _, place in found])
+        chosen = np.flatnonzero(_matches(rows, filters, merchants) & self._told(epoch, rows))
+        items = [_decision(epoch, rows[at]) for at in chosen[:limit].tolist()]
+        last = int(rows["seq"][chosen[limit - 1]]) if len(chosen) >= limit else found[-1][0]
+        more = earlier or last > 1
+        cursor = f"{epoch}.{last}" if more else None
+        return {"data": [gate.answer(item) for item in items], "has_more": more, "next_cursor": cursor}
+
+    def _told(self, epoch: EpochId, rows: Rows) -> Flags:
+        """Return which rows are durable: nothing else is shown to anybody."""
+        durable: Flags = rows["pos"] <= self.gate.journal.durable_pos
+        return durable if epoch == self.gate.epoch else np.ones(len(rows), np.bool_)
+
+    @staticmethod
+    def _start(cursor: str | None, epochs: list[EpochId]) -> tuple[int, int]:
+        """Return the number of the epoch and the `seq` that a page begins below."""
+        if cursor is None:
+            return len(epochs) - 1, _NEWEST
+        epoch, _, seq = cursor.partition(".")
+        if epoch not in epochs or not (seq.isascii() and seq.isdigit()):
+            message = "is none that a page of this site gave; begin without one"
+            raise InvalidError(f"cursor: {message}", fields=(FieldError("cursor", message),))
+        return epochs.index(EpochId(epoch)), int(seq)
 
     def site(self) -> Answer:
         """Return what the site is and rests on."""
-        gate = self.gate
-        manifest = gate.scorer.bundle.manifest
+        gate, basis = self.gate, self.gate.basis
+        manifest = basis.scorer.bundle.manifest
         rung = gate.journal.rung().name.lower()
         heads = {f"L{lane:d}": gate.journal.head(lane).seq for lane in (Lane.DECISIONS, Lane.EVENTS)}
         return {
@@ -145,11 +188,11 @@ class Service:
             "currency": gate.settings.currency,
             "now": rfc3339(gate.now_us()),
             "clock_source": gate.settings.clock.source,
-            "bundle": gate.scorer.bundle.id,
+            "bundle": basis.scorer.bundle.id,
             "bundle_trained_at": rfc3339(manifest.trained_at_us),
             "policy_version": manifest.policy.version,
-            "lists_version": gate.lists.lists.version,
-            "config": gate.settings.fingerprint,
+            "lists_version": basis.lists.lists.version,
+            "config": basis.config,
             "cards": len(gate.window.cards),
             "terminals": len(gate.window.terminals),
             "journal": {"durable_pos": gate.journal.durable_pos, "heads": heads, "rung": rung},
@@ -164,7 +207,8 @@ class Service:
             for d in list(self.meter.recent)[-LIVE_RECENT_ITEMS:][::-1]
         ]
         outcomes = dict(zip(OUTCOME_WORDS, self.meter.counts, strict=True))
-        site = {"site": gate.settings.site, "bundle": gate.scorer.bundle.id, "currency": gate.settings.currency}
+        bundle = gate.basis.scorer.bundle.id
+        site = {"site": gate.settings.site, "bundle": bundle, "currency": gate.settings.currency}
         counts = {"outcomes": outcomes, "cards": len(gate.window.cards)}
         return {**site, **counts, **self.meter.percentiles(), "recent": recent}
 
@@ -174,24 +218,20 @@ def _awaited(gate: Gate, decision: Decision) -> int:
     return decision.record.pos if decision.epoch == gate.epoch else 0
 
 
-def _request(decided: Decided) -> Answer:
-    return {
-        "occurred_at": rfc3339(decided.occurred_us),
-        "amount": {"minor": decided.amount_minor, "currency": decided.currency},
-        "card": decided.card,
-        "terminal": decided.terminal,
-        "merchant": decided.merchant,
-        "device": decided.device or None,
-        "country": decided.country or None,
-        "mcc": decided.mcc or None,
-    }
+def _decision(epoch: EpochId, row: Any) -> Decision:  # noqa: ANN401 - a row of dtype DECISION
+    record = Record.from_bytes(row.tobytes())
+    return Decision(epoch, record, Decided.from_body(record.body), replayed=False)
 
 
-def _matches(decided: Decided, filters: dict[str, str]) -> bool:
-    return all(
-        (decided.outcome.word if name == "outcome" else getattr(decided, name)) == value
-        for name, value in filters.items()
-    )
+def _matches(rows: Rows, filters: dict[str, str], merchants: Merchants) -> Flags:
+    """Return which rows, of dtype DECISION, pass all filters and are of these merchants."""
+    chosen: Flags = np.ones(len(rows), np.bool_)
+    for name, value in filters.items():
+        wanted: Any = OUTCOME_WORDS.index(value) if name == "outcome" else value.encode()
+        chosen &= rows[name] == wanted
+    if merchants is not None:
+        chosen &= np.isin(rows["merchant"], [merchant.encode() for merchant in merchants])
+    return chosen
 
 
 def check_filters(filters: dict[str, str]) -> dict[str, str]:

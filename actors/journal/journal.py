@@ -127,6 +127,11 @@ class Journal:
         """What the journal takes on the disk, reserve included."""
         return self._space.used_bytes
 
+    @property
+    def used_ratio(self) -> float:
+        """The share of its bound that the journal takes, 0 to 1."""
+        return self._space.used_bytes / self._bounds.bytes_max
+
     def head(self, lane: Lane) -> Head:
         """Return where the lane stands, with what is not durable yet."""
         return self._log.head(lane)
@@ -279,10 +284,23 @@ class Journal:
         """Yield what `scan` does, in the same order, but runs of decisions as columns: for replays."""
         return self._columns(from_pos, self._durable_pos)
 
+    def columns_all(self) -> Iterator[Columns | Entry]:
+        """Yield what `scan_all` does, in the same order, but runs of decisions as columns."""
+        sizes = self._disk.sizes()
+        for name in self._names.values():
+            if name == self._name:
+                yield from self.columns()
+            else:
+                for number in segment_numbers(sizes, name):
+                    yield from self._pieces(name, number)
+
+    def _pieces(self, name: EpochName, number: int) -> Iterator[Columns | Entry]:
+        raw, base, seed, file = self._opened(name, number)
+        return columns(raw, seed, base, file)
+
     def _columns(self, from_pos: int, through_pos: int) -> Iterator[Columns | Entry]:
         for number in self._segments(from_pos, through_pos):
-            raw, base, seed, file = self._opened(self._name, number)
-            for piece in columns(raw, seed, base, file):
+            for piece in self._pieces(self._name, number):
                 if not isinstance(piece, Columns):
                     if from_pos <= piece[1].pos <= through_pos:
                         yield piece
@@ -297,12 +315,13 @@ class Journal:
     def tend(self) -> bool:
         """Do one piece of upkeep and return whether there may be more: restore the reserve, compress a segment.
 
-        Call it when idle, in any thread, but never at the same time as `Batch.flush`.
+        Runs in any thread, one at a time; beside flushes, but for those that need a new segment meanwhile.
         """
         if self._writer.failed:
             return False
-        worked = self._restore_reserve() or (self._rung >= Rung.COMPRESS and self._compress_one())
-        self._writer.space = measure(self._disk)
+        with self._writer.growing:
+            worked = self._restore_reserve() or (self._rung >= Rung.COMPRESS and self._compress_one())
+            self._writer.space = measure(self._disk)
         self._climb()
         return worked
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 from actors.journal.layout import EpochName, Mark, pack_mark
@@ -28,6 +29,8 @@ class Writer:
         """The segment in use: those before it are sealed."""
         self.space = measure(disk)
         """As it was when the last segment was made."""
+        self.growing = Lock()
+        """Held by who makes files: of two that find the disk full at one time, one would take the other's reserve."""
         self.failed = False
 
     def write(self, parts: Sequence[Part], mark: Mark) -> None:
@@ -71,8 +74,9 @@ class Writer:
             if part.start == 0:
                 self._file.extend(self._segment_bytes)  # left blank by a crash
         except FileNotFoundError:
-            self._file = with_reserve(self._disk, lambda: self._disk.create(name, self._segment_bytes))
-            self.space = measure(self._disk)
+            with self.growing:
+                self._file = with_reserve(self._disk, lambda: self._disk.create(name, self._segment_bytes))
+                self.space = measure(self._disk)
         self.segment = part.segment
 
     def _put_mark(self, mark: Mark) -> None:

@@ -5,11 +5,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from actors.window.window import Window
-from tidegate.errors import JournalFormatError
+import numpy as np
 
-MAGIC: Final = b"TGCP0001"
-_LENGTHS: Final = 3
+from actors.window.table import HOLDER, Table
+from actors.window.window import Window, WindowCopy
+from tidegate.errors import JournalFormatError
+from tidegate.features.declarations import FINGERPRINT
+
+MAGIC: Final = b"TGCP0002"
+_LENGTHS: Final = 5
+_DIGEST_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +26,19 @@ class Checkpoint:
     window: Window
 
 
-def encode(checkpoint: Checkpoint) -> bytes:
-    """Return a checkpoint as bytes: magic, lengths, index, cards, terminals, SHA-256 of all before it."""
-    parts = checkpoint.window.to_bytes()
-    index = json.dumps({"epoch": checkpoint.epoch, "pos": checkpoint.pos, "window": parts["index"]}).encode()
-    bodies = [index, parts["cards"], parts["terminals"]]
-    raw = [body for body in bodies if isinstance(body, bytes)]
-    head = MAGIC + b"".join(len(body).to_bytes(8, "little") for body in raw)
-    whole = head + b"".join(raw)
+def encode(epoch: str, pos: int, copy: WindowCopy) -> bytes:
+    """Return a whole copy as bytes: magic, lengths, index, two parts a table, SHA-256 of all before it."""
+    index = {
+        "epoch": epoch,
+        "pos": pos,
+        "fingerprint": FINGERPRINT,
+        "cards_max": copy.cards_max,
+        "terminals_max": copy.terminals_max,
+        "card_uses": copy.cards.uses,
+        "terminal_uses": copy.terminals.uses,
+    }
+    parts = [json.dumps(index, sort_keys=True).encode(), *copy.cards.bytes(), *copy.terminals.bytes()]
+    whole = b"".join([MAGIC, *(len(part).to_bytes(8, "little") for part in parts), *parts])
     return whole + hashlib.sha256(whole).digest()
 
 
@@ -38,15 +48,28 @@ def decode(data: bytes) -> Checkpoint:
     Raises:
         JournalFormatError: it is damaged, of an unknown version, or of another feature kernel.
     """
-    whole, digest = data[:-32], data[-32:]
-    if hashlib.sha256(whole).digest() != digest or not whole.startswith(MAGIC):
+    whole, digest = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.sha256(whole).digest() != digest or not data.startswith(MAGIC):
         raise JournalFormatError("checkpoint: damaged or of an unknown version; it is rebuilt from the journal")
-    at = len(MAGIC) + 8 * _LENGTHS
-    bodies: list[bytes] = []
+    index, *tables = _parts(whole)
+    told: dict[str, Any] = json.loads(bytes(index))
+    if told["fingerprint"] != FINGERPRINT:
+        found = told["fingerprint"]
+        raise JournalFormatError(f"checkpoint: features {found}, expected {FINGERPRINT}; rebuild from the journal")
+    window = Window(cards_max=told["cards_max"], terminals_max=told["terminals_max"])
+    _fill(window.cards, tables[0], tables[1], told["card_uses"])
+    _fill(window.terminals, tables[2], tables[3], told["terminal_uses"])
+    return Checkpoint(epoch=told["epoch"], pos=told["pos"], window=window)
+
+
+def _parts(whole: memoryview) -> list[memoryview]:
+    at, parts = len(MAGIC) + 8 * _LENGTHS, []
     for place in range(len(MAGIC), at, 8):
         length = int.from_bytes(whole[place : place + 8], "little")
-        bodies.append(whole[at : at + length])
+        parts.append(whole[at : at + length])
         at += length
-    head: dict[str, Any] = json.loads(bodies[0])
-    window = Window.from_bytes(head["window"], bodies[1], bodies[2])
-    return Checkpoint(epoch=str(head["epoch"]), pos=int(head["pos"]), window=window)
+    return parts
+
+
+def _fill(table: Table, holders: memoryview, state: memoryview, uses: int) -> None:
+    table.fill(np.frombuffer(holders, HOLDER), np.frombuffer(state, table.state.dtype), uses)

@@ -132,11 +132,11 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
     reader = Annotated[Caller, Depends(_need(keyring, Scope.READ))]
     refused = _problems(401, 403, 404, 422, 503)
 
-    @app.get("/v1/decisions", summary="Decisions of this epoch, newest first", responses=refused)
+    @app.get("/v1/decisions", summary="Decisions, newest first", responses=refused)
     async def page(
-        _caller: reader,
+        caller: reader,
         limit: Annotated[int, Query(ge=1, le=PAGE_ITEMS_MAX)] = 50,
-        cursor: Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,17}$")] = None,
+        cursor: Annotated[str | None, Query(pattern=r"^[0-9a-f]{16}\.[1-9][0-9]{0,17}$")] = None,
         card: Annotated[str | None, Query(max_length=64)] = None,
         terminal: Annotated[str | None, Query(max_length=32)] = None,
         merchant: Annotated[str | None, Query(max_length=32)] = None,
@@ -144,18 +144,19 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
     ) -> dict[str, Any]:
         asked = {"card": card, "terminal": terminal, "merchant": merchant, "outcome": outcome}
         filters = check_filters({name: value for name, value in asked.items() if value})
-        return service.page(limit=limit, before=int(cursor) if cursor else None, filters=filters)
+        return service.page(limit=limit, cursor=cursor, filters=filters, merchants=caller.visible)
 
     @app.get("/v1/decisions/{decision_id}", summary="One decision with its inputs", responses=refused)
-    async def get(_caller: reader, decision_id: str) -> dict[str, Any]:
-        return service.get(decision_id)
+    async def get(caller: reader, decision_id: str) -> dict[str, Any]:
+        return service.get(decision_id, caller.visible)
 
     @app.get("/v1/site", summary="What the site is and rests on", responses=refused)
     async def site(_caller: reader) -> dict[str, Any]:
         return service.site()
 
     @app.get("/v1/live", summary="What the live page shows", responses=refused)
-    async def live(_caller: reader) -> dict[str, Any]:
+    async def live(caller: reader) -> dict[str, Any]:
+        caller.need_all_merchants()
         return service.live()
 
 

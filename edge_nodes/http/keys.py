@@ -96,6 +96,16 @@ class Caller:
             message = "this key is another merchant's"
             raise ForbiddenError(f"merchant: {message}", fields=(FieldError("merchant", message),))
 
+    def need_all_merchants(self) -> None:
+        """Refuse a key of single merchants what shows them all."""
+        if self.visible is not None:
+            raise ForbiddenError("this shows all merchants: use a key that is not bound to some")
+
+    @property
+    def visible(self) -> frozenset[str] | None:
+        """The merchants whose decisions this key may see; None is all."""
+        return None if ANY_MERCHANT in self.merchants else self.merchants
+
 
 class Keyring:
     """Tells callers by their keys; a digest of a random key is looked up, so timing tells nothing of the secret."""

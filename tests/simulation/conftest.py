@@ -11,6 +11,7 @@ from actors.gate.start import open_gate
 from actors.journal.memory import MemoryDisk
 from actors.journal.recovery import Recovery
 from actors.scorer.model import Scorer
+from actors.window.checkpoint import encode
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock, rfc3339
 from tidegate.lists import Lists
@@ -43,6 +44,13 @@ class House:
             entropy=self.rng.randbytes,
         )
         return gate
+
+    def state_bytes(self, gate: Gate) -> bytes:
+        """Return the gate's whole window as bytes."""
+        copy = gate.window.copy()
+        while not copy.step():
+            pass
+        return encode(gate.epoch, gate.journal.durable_pos, copy)
 
     def request(self, number: int) -> PaymentRequest:
         """Return a payment that follows from its number and the seed's clock."""

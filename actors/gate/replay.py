@@ -1,0 +1,210 @@
+"""Replays a decision from what was stored: the same features, score and verdict, to the bit. Needs no running gate.
+
+`stored` scores the stored vector again. `recompute` rebuilds the state that the gate had, from checkpoint and journal,
+and judges the stored request again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from actors.gate.gate import conditions_of
+from actors.gate.judge import Basis, bundle_mode, fingerprint_of, judge
+from actors.gate.start import load_checkpoint
+from actors.gate.state import Rebuild, State, new_state
+from actors.journal.layout import located
+from actors.journal.log import Entry
+from actors.journal.ports import Disk
+from actors.journal.reader import Reader
+from actors.journal.segment import Columns
+from actors.scorer.model import Scorer
+from tidegate.decided import Decided, request_body
+from tidegate.decision import REASONS, Source
+from tidegate.errors import NotFoundError
+from tidegate.features.declarations import FINGERPRINT
+from tidegate.ids import BundleId, RecordId
+from tidegate.lists import ListIndex
+from tidegate.payment import PaymentRequest
+from tidegate.policy import decide, risk_level
+from tidegate.records import Kind, Lane, Record
+from tidegate.settings import SiteSettings
+
+Load = Callable[[BundleId], Scorer]
+"""Returns the scorer of a bundle, or raises BundleError where it is not at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field that a replay gave otherwise."""
+
+    field: str
+    stored: str
+    replayed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay came to; `records` is how many of the journal's it took."""
+
+    differences: tuple[Difference, ...]
+    records: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether every field came out as it was stored, to the bit."""
+        return not self.differences
+
+
+class Replay:
+    """One decision of a gate's journal, found, and what it rested on."""
+
+    def __init__(self, *, wanted: RecordId, journal: Disk, checkpoints: Disk, load: Load) -> None:
+        """Find the decision.
+
+        Raises:
+            NotFoundError: the journal has no such decision.
+        """
+        if wanted.lane != Lane.DECISIONS:
+            raise NotFoundError(f"{wanted}: lane L{wanted.lane} holds no decisions; a decision's id has L1 in it")
+        self._reader = Reader(journal)
+        self._checkpoints = checkpoints
+        self._load = load
+        self._wanted = wanted
+        self._epoch_index = self._find_epoch()
+        self._record = self._find()
+        self.decided = Decided.from_body(self._record.body)
+
+    def _find_epoch(self) -> int:
+        found = {name.epoch: name.ordinal for name in self._reader.epochs()}
+        if self._wanted.epoch not in found:
+            raise NotFoundError(f"{self._wanted}: this journal has no epoch {self._wanted.epoch}; ask another site")
+        return found[self._wanted.epoch]
+
+    def _find(self) -> Record:
+        for piece in self._reader.pieces():
+            if isinstance(piece, Columns) and located(int(piece.locators[0]))[0] == self._epoch_index:
+                at = np.flatnonzero(piece.rows["seq"] == self._wanted.seq)
+                if len(at):
+                    return self._reader.read(int(piece.locators[at[0]]))
+            elif not isinstance(piece, Columns) and self._is_it(*piece):
+                return piece[1]
+        raise NotFoundError(f"{self._wanted}: this journal has no such decision, or it was lost; verify the journal")
+
+    def _is_it(self, place: int, record: Record) -> bool:
+        told = (located(place)[0], record.kind, record.seq)
+        return told == (self._epoch_index, Kind.DECISION, self._wanted.seq)
+
+    def stored(self) -> Replayed:
+        """Score the stored vector again and decide anew on it."""
+        state, _ = self._state(None)
+        basis, old = self._basis(state), self.decided
+        assessment = basis.scorer.score(np.frombuffer(old.features, np.float32))
+        policy = basis.scorer.bundle.manifest.policy
+        system = tuple(number for number in old.reasons if REASONS[number].source is Source.SYSTEM)
+        hits = basis.lists.hits(card=old.card, device=old.device or None, terminal=old.terminal, merchant=old.merchant)
+        verdict = decide(
+            probability=assessment.probability,
+            amount_minor=old.amount_minor,
+            hits=hits,
+            system=system,
+            policy=policy,
+        )
+        age_us = self._record.time_us - basis.scorer.bundle.manifest.trained_at_us
+        again = old._replace(
+            margin=assessment.margin,
+            probability=assessment.probability,
+            risk_score=assessment.risk_score,
+            risk_level=risk_level(assessment.risk_score, policy),
+            outcome=verdict.outcome,
+            reasons=verdict.reasons,
+            mode=bundle_mode(age_us, basis.settings.ages),
+            config=basis.config,
+            lists_version=basis.lists.lists.version,
+            feature_fingerprint=FINGERPRINT,
+        )
+        return Replayed(differences(old, again), 1)
+
+    def recompute(self) -> Replayed:
+        """Rebuild the state as it was before the decision, and judge the stored request again."""
+        state, records = self._state(self._checkpoints)
+        basis = self._basis(state)
+        request = PaymentRequest.model_validate(request_body(self.decided), strict=False)
+        again = judge(
+            basis,
+            state.window,
+            request,
+            wanted=fingerprint_of(request),
+            now_us=self._record.time_us,
+            evicted=(),
+            conditions=conditions_of(
+                basis.settings, clock_behind=state.clock_behind, damaged=not state.offline_approvals
+            ),
+        )
+        return Replayed(differences(self.decided, again), records)
+
+    def _basis(self, state: State) -> Basis:
+        settings = SiteSettings.model_validate(state.config["settings"])
+        scorer = self._load(BundleId(self.decided.bundle))
+        return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists))
+
+    def _state(self, checkpoints: Disk | None) -> tuple[State, int]:
+        """Return the state before the decision and how many records it took.
+
+        Without `checkpoints` only what the site said of itself: lists, bundle, configuration.
+        """
+        settings = self._settings()
+        before = self._record.pos - 1
+        checkpoint = load_checkpoint(checkpoints, self._wanted.epoch, through_pos=before) if checkpoints else None
+        state = new_state(settings, checkpoint)
+        if checkpoints is None:
+            state.window_pos = before
+        replay, count = Rebuild(state, self._reader, epoch_index=self._epoch_index), 0
+        for piece in self._before():
+            if checkpoints is not None or not isinstance(piece, Columns):
+                replay.take(piece)
+                count += len(piece.rows) if isinstance(piece, Columns) else 1
+        return state, count
+
+    def _settings(self) -> SiteSettings:
+        """Return the settings that were active at the decision."""
+        found: Record | None = None
+        for piece in self._before():
+            if not isinstance(piece, Columns) and piece[1].kind is Kind.CONFIG_ACTIVATED:
+                found = piece[1]
+        if found is None:
+            raise NotFoundError(f"{self._wanted}: the record of its configuration was lost; verify the journal")
+        return SiteSettings.model_validate(found.values()["settings"])
+
+    def _before(self) -> Iterator[Columns | Entry]:
+        """Yield what the journal holds before the decision, older epochs included."""
+        for piece in self._reader.pieces():
+            index = located(int(piece.locators[0]) if isinstance(piece, Columns) else piece[0])[0]
+            if index < self._epoch_index:
+                yield piece
+            elif index == self._epoch_index:
+                yield from self._cut(piece)
+
+    def _cut(self, piece: Columns | Entry) -> Iterator[Columns | Entry]:
+        if not isinstance(piece, Columns):
+            if piece[1].pos < self._record.pos:
+                yield piece
+            return
+        count = int(np.searchsorted(piece.rows["pos"], self._record.pos))
+        if count:
+            yield Columns(piece.locators[:count], piece.rows[:count])
+
+
+def differences(stored: Decided, replayed: Decided) -> tuple[Difference, ...]:
+    """Return the fields in which two decisions differ, floats by their bits."""
+    if stored.to_body() == replayed.to_body():
+        return ()
+    pairs = zip(Decided._fields, map(_text, stored), map(_text, replayed), strict=True)
+    return tuple(Difference(name, old, new) for name, old, new in pairs if old != new)
+
+
+def _text(value: object) -> str:
+    """Return a value so that unequal bits are unequal texts."""
+    if isinstance(value, bytes):
+        return value.hex(" ", 4)
+    return float(value).hex() if isinstance(value, float) else str(value)

@@ -1,0 +1,188 @@
+"""What a gate knows, all of it rebuilt by its journal: the same code at a start, and where a decision is replayed."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from actors.gate.answers import Answers, identity
+from actors.gate.labels import Labels
+from actors.gate.places import Places
+from actors.journal.layout import located
+from actors.journal.log import Entry
+from actors.journal.segment import Columns
+from actors.window.checkpoint import Checkpoint
+from actors.window.window import Evicted, Window
+from tidegate.decided import Decided
+from tidegate.ids import EpochId
+from tidegate.lists import Lists
+from tidegate.records import Kind, Record
+from tidegate.settings import SiteSettings
+
+ENTITY_OF: Final = {Kind.CARD_EVICTED: "card", Kind.TERMINAL_EVICTED: "terminal"}
+
+
+@dataclass(slots=True)
+class State:
+    """A gate's state after some record. Up to `window_pos` the window has seen all of it already."""
+
+    window: Window
+    window_pos: int = 0
+    answers: Answers = field(default_factory=Answers)
+    labels: Labels = field(default_factory=Labels)
+    places: dict[EpochId, Places] = field(default_factory=dict)
+    lists: Lists = field(default_factory=Lists)
+    bundle: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    offline_approvals: bool = True
+    clock_behind: bool = False
+
+    def remember(self, epoch: EpochId, place: int, record: Record, key: np.uint64) -> None:
+        """Index a decision by its payment's identity and by its `seq`."""
+        self.answers.add(key, place, record.time_us)
+        self.places.setdefault(epoch, Places()).put(record.seq, place)
+
+
+def new_state(settings: SiteSettings, checkpoint: Checkpoint | None = None) -> State:
+    """Return an empty state, or one that begins with a checkpoint; one made under other bounds is left aside."""
+    bounds = settings.window
+    window = Window(cards_max=bounds.cards_max, terminals_max=bounds.terminals_max)
+    if checkpoint is not None and checkpoint.window.fits(window):
+        return State(window=checkpoint.window, window_pos=checkpoint.pos)
+    return State(window=window)
+
+
+class Records(Protocol):
+    """What is read of a journal by locator: an open one, or the files of one that somebody else has open."""
+
+    def read(self, locator: int) -> Record:
+        """Return the record at a locator."""
+
+    def epoch_of(self, locator: int) -> EpochId:
+        """Return the epoch that the record at a locator belongs to."""
+
+
+class Rebuild:
+    """Applies a journal's records to a state, each as the live gate did when it wrote it.
+
+    Decisions of older epochs are only indexed: their answers stand. Own feature state begins anew with an epoch.
+    """
+
+    def __init__(self, state: State, records: Records, *, epoch_index: int) -> None:
+        self.state = state
+        self._records = records
+        self._epoch_index = epoch_index
+
+    def take(self, piece: Columns | Entry) -> None:
+        """Apply the next piece of the journal, all epochs in order."""
+        if isinstance(piece, Columns):
+            self._run(piece)
+        elif located(piece[0])[0] == self._epoch_index:
+            self._apply(*piece)
+        elif piece[1].kind is Kind.DECISION:
+            self._index(*piece, Decided.from_body(piece[1].body))
+
+    def _run(self, run: Columns) -> None:
+        """Index a run of decisions, and apply those that the window hasn't seen."""
+        if located(int(run.locators[0]))[0] == self._epoch_index:
+            seen = int(np.searchsorted(run.rows["pos"], self.state.window_pos, side="right"))
+        else:
+            seen = len(run.rows)
+        self._index_run(Columns(run.locators[:seen], run.rows[:seen]))
+        for place, row in zip(run.locators[seen:].tolist(), run.rows[seen:], strict=True):
+            self._apply(place, Record.from_bytes(row.tobytes()))
+
+    def _index_run(self, run: Columns) -> None:
+        if not len(run.rows):
+            return
+        rows, add = run.rows, self.state.answers.add
+        columns = (rows["merchant"], rows["transaction_id"], run.locators, rows["time_us"])
+        for merchant, transaction, place, time_us in zip(*(column.tolist() for column in columns), strict=True):
+            add(identity(merchant, transaction), place, time_us)
+        epoch = self._records.epoch_of(int(run.locators[0]))
+        self.state.places.setdefault(epoch, Places()).put_run(rows["seq"], run.locators)
+
+    def _index(self, place: int, record: Record, decided: Decided) -> None:
+        key = identity(decided.merchant.encode(), decided.transaction_id.encode())
+        self.state.remember(self._records.epoch_of(place), place, record, key)
+
+    def _apply(self, place: int, record: Record) -> None:
+        """Change the state as one record of this epoch says."""
+        match record.kind:
+            case Kind.DECISION:
+                self._decision(place, record)
+            case Kind.LABEL_RECEIVED:
+                self._label(record)
+            case Kind.CARD_EVICTED | Kind.TERMINAL_EVICTED:
+                if record.pos > self.state.window_pos:
+                    self.state.window.evict(Evicted(ENTITY_OF[record.kind], str(record.values()["token"])))
+            case _:
+                self._say(record)
+
+    def _say(self, record: Record) -> None:
+        state = self.state
+        match record.kind:
+            case Kind.EPOCH_STARTED:
+                state.offline_approvals = bool(record.values()["offline_approvals"])
+            case Kind.LISTS_ACTIVATED:
+                state.lists = Lists.model_validate(record.values())
+            case Kind.BUNDLE_ACTIVATED:
+                state.bundle = str(record.values()["bundle"])
+            case Kind.CONFIG_ACTIVATED:
+                state.config = record.values()
+            case Kind.CLOCK_STEPPED:
+                state.clock_behind = record.values()["behind_us"] > 0
+            case _:
+                pass
+
+    def _decision(self, place: int, record: Record) -> None:
+        decided, window = Decided.from_body(record.body), self.state.window
+        self._index(place, record, decided)
+        if record.pos <= self.state.window_pos:
+            return
+        for overdue in window.overdue(decided.card, decided.terminal):
+            # A bound lowered since then: memory stays bounded, and the live gate would have forgotten it, too.
+            window.evict(overdue)
+        window.observe(
+            card=decided.card,
+            terminal=decided.terminal,
+            now_us=record.time_us,
+            feature_us=decided.feature_us,
+            amount_minor=decided.amount_minor,
+        )
+
+    def _label(self, record: Record) -> None:
+        values = record.values()
+        delta = self.state.labels.add(values)
+        if not delta or record.pos <= self.state.window_pos:
+            return
+        first = find_first(self.state.answers, self._records, values["merchant"], values["transaction_id"])
+        if first is not None:
+            count_label(self.state.window, first.decided, record.time_us, delta)
+
+
+def count_label(window: Window, decided: Decided, now_us: int, delta: int) -> None:
+    """Count a payment as known fraud (1) or take that back (-1)."""
+    window.label(card=decided.card, terminal=decided.terminal, now_us=now_us, event_us=decided.feature_us, delta=delta)
+
+
+class First(NamedTuple):
+    """The decision that a payment's id was first answered with, and where it stands."""
+
+    place: int
+    record: Record
+    decided: Decided
+
+
+def find_first(answers: Answers, records: Records, merchant: str, transaction_id: str) -> First | None:
+    """Return the first decision on a payment, as the index of answers knows it."""
+    found: list[First] = []
+
+    def is_it(place: int) -> bool:
+        record = records.read(place)
+        decided = Decided.from_body(record.body)
+        found.append(First(place, record, decided))
+        return (decided.merchant, decided.transaction_id) == (merchant, transaction_id)
+
+    place = answers.find(identity(merchant.encode(), transaction_id.encode()), is_it)
+    return None if place < 0 else found[-1]

@@ -1,0 +1,54 @@
+"""Upkeep of a gate in the gaps between its decisions: checkpoints of the window, and the journal's own chores."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from actors.gate.committer import Committer
+from actors.gate.gate import Gate
+from actors.gate.start import store_checkpoint
+from actors.journal.ports import Disk
+from tidegate.errors import DiskFullError
+
+_EVERY_S: Final = 1.0
+_CHORES_EVERY: Final = 10
+"""Rounds between two looks at the disk: it fills in minutes, not in seconds."""
+
+
+class Upkeep:
+    """Runs beside the decisions on their event loop; what is slow runs in threads."""
+
+    def __init__(self, *, gate: Gate, committer: Committer, disk: Disk) -> None:
+        self._gate = gate
+        self._committer = committer
+        self._disk = disk
+        self._every = gate.settings.window.checkpoint_every_records
+        self._saved_pos = gate.state.window_pos
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            rounds += 1
+            if self._gate.journal.last_pos - self._saved_pos >= self._every:
+                await self.checkpoint()
+            if rounds % _CHORES_EVERY == 0:
+                await asyncio.to_thread(self._chores)
+
+    async def checkpoint(self) -> None:
+        """Store the window as of now. Decisions go on meanwhile: the copy is taken a slice at a time.
+
+        A disk that is too full keeps the checkpoints it has: the next start replays more.
+        """
+        pos, copy = self._gate.journal.last_pos, self._gate.window.copy()
+        for _ in iter(copy.step, True):
+            await asyncio.sleep(0)
+        await self._committer.durable(pos)
+        with contextlib.suppress(DiskFullError):
+            await asyncio.to_thread(store_checkpoint, self._disk, self._gate.epoch, pos, copy)
+        self._saved_pos = pos
+
+    def _chores(self) -> None:
+        while self._gate.journal.tend():
+            pass
