@@ -12,30 +12,22 @@ import typer
 from actors.journal.disk import PosixDisk
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
+from edge_nodes import decisions
+from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, site
 from tidegate.errors import TidegateError
 from tidegate.records import Lane
-from tidegate.settings import SiteSettings, parse, site_settings
 
-_DEMO: Final = Path(__file__).resolve().parents[1] / "configs" / "edge" / "site.toml"
 _LINE_S: Final = 1.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; never writes.")
 app.add_typer(journal_app, name="journal")
-
-Configs = Annotated[list[Path] | None, typer.Option("--config", help="TOML files; later ones win.")]
+app.add_typer(decisions.app, name="decision")
 
 
 def _say(text: str) -> None:
     typer.echo(text)
-
-
-def load(configs: list[Path] | None) -> SiteSettings:
-    """Return the settings of the given files, or of the demo site."""
-    paths = configs or [_DEMO]
-    layers = [parse(str(path), path.read_text()) for path in paths]
-    return site_settings(layers, names=", ".join(map(str, paths)))
 
 
 def _ask(running: Site, path: str) -> Any:  # noqa: ANN401 - JSON

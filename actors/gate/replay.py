@@ -6,6 +6,7 @@ and judges the stored request again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,7 @@ Load = Callable[[BundleId], Scorer]
 """Returns the scorer of a bundle, or raises BundleError where it is not at hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """A field that a replay gave otherwise."""
 
     field: str
@@ -97,7 +97,7 @@ class Replay:
 
     def stored(self) -> Replayed:
         """Score the stored vector again and decide anew on it."""
-        state, _ = self._state(None)
+        state, _ = self._state(window=False)
         basis, old = self._basis(state), self.decided
         assessment = basis.scorer.score(np.frombuffer(old.features, np.float32))
         policy = basis.scorer.bundle.manifest.policy
@@ -127,7 +127,7 @@ class Replay:
 
     def recompute(self) -> Replayed:
         """Rebuild the state as it was before the decision, and judge the stored request again."""
-        state, records = self._state(self._checkpoints)
+        state, records = self._state(window=True)
         basis = self._basis(state)
         request = PaymentRequest.model_validate(request_body(self.decided), strict=False)
         again = judge(
@@ -148,20 +148,20 @@ class Replay:
         scorer = self._load(BundleId(self.decided.bundle))
         return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists))
 
-    def _state(self, checkpoints: Disk | None) -> tuple[State, int]:
+    def _state(self, *, window: bool) -> tuple[State, int]:
         """Return the state before the decision and how many records it took.
 
-        Without `checkpoints` only what the site said of itself: lists, bundle, configuration.
+        Without its window only what the site said of itself: lists, bundle, configuration.
         """
         settings = self._settings()
         before = self._record.pos - 1
-        checkpoint = load_checkpoint(checkpoints, self._wanted.epoch, through_pos=before) if checkpoints else None
+        checkpoint = load_checkpoint(self._checkpoints, self._wanted.epoch, through_pos=before) if window else None
         state = new_state(settings, checkpoint)
-        if checkpoints is None:
+        if not window:
             state.window_pos = before
         replay, count = Rebuild(state, self._reader, epoch_index=self._epoch_index), 0
         for piece in self._before():
-            if checkpoints is not None or not isinstance(piece, Columns):
+            if window or not isinstance(piece, Columns):
                 replay.take(piece)
                 count += len(piece.rows) if isinstance(piece, Columns) else 1
         return state, count

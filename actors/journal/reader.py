@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from actors.journal.layout import EpochName, append_seed, epoch_names, located, locator, segment_numbers
 from actors.journal.log import Entry
 from actors.journal.ports import Disk
-from actors.journal.segment import Columns, columns, record_bytes
+from actors.journal.segment import Columns, columns, entries, record_bytes
 from actors.journal.shelf import Shelf
 from tidegate.errors import NotFoundError
 from tidegate.ids import EpochId
@@ -53,3 +53,14 @@ class Reader:
             for number in segment_numbers(self._disk.sizes(), name):
                 raw, base = self._shelf.load(name, number), locator(name.ordinal, number, 0)
                 yield from columns(raw, append_seed(name.epoch, number), base, name.segment(number))
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all records in order, each with its locator.
+
+        Raises:
+            JournalFormatError: as `pieces`.
+        """
+        for name in self._names.values():
+            for number in segment_numbers(self._disk.sizes(), name):
+                raw, base = self._shelf.load(name, number), locator(name.ordinal, number, 0)
+                yield from entries(raw, append_seed(name.epoch, number), base, name.segment(number))

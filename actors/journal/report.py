@@ -8,7 +8,8 @@ import numpy as np
 from actors.journal.layout import CHAIN_UNKNOWN, located
 from actors.journal.log import Entry
 from actors.journal.ports import Disk
-from actors.journal.verify import EpochVerdict, Verdict, read_all
+from actors.journal.reader import Reader
+from actors.journal.verify import EpochVerdict, Verdict
 from actors.journal.walk import Lost, Torn, Walk
 from tidegate.clock import rfc3339
 from tidegate.records import DECISION, SCHEMAS, Lane, Record
@@ -27,7 +28,11 @@ def verify_lines(verdict: Verdict) -> Iterator[str]:
 
 def show_lines(disk: Disk, lane: Lane | None = None, from_pos: int = 1, limit: int | None = None) -> Iterator[str]:
     """Yield one line a record, oldest epoch first: epoch number, position, lane and seq, time, kind, what it says."""
-    chosen = (entry for entry in read_all(disk) if entry[1].pos >= from_pos and (lane is None or entry[1].lane is lane))
+    chosen = (
+        entry
+        for entry in Reader(disk).entries()
+        if entry[1].pos >= from_pos and (lane is None or entry[1].lane is lane)
+    )
     return (_record_line(entry) for entry in islice(chosen, limit))
 
 

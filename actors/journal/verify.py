@@ -1,13 +1,9 @@
 """Verifies a whole journal, every epoch and every record, without changing a byte: for operators and tests."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from actors.journal.layout import EpochName, append_seed, epoch_names, locator, segment_numbers
-from actors.journal.log import Entry
+from actors.journal.layout import EpochName, epoch_names
 from actors.journal.ports import Disk
-from actors.journal.segment import entries
-from actors.journal.shelf import Shelf
 from actors.journal.walk import Walk, walk
 from tidegate.errors import JournalFormatError
 
@@ -41,21 +37,6 @@ class Verdict:
 def verify(disk: Disk) -> Verdict:
     """Return what the journal on `disk` holds. Needs no lock: a journal in use may show a tear that is no tear."""
     return Verdict(tuple(_verdict(disk, name) for name in epoch_names(disk.sizes())))
-
-
-def read_all(disk: Disk) -> Iterator[Entry]:
-    """Yield every record that can be read, oldest epoch first, without opening the journal.
-
-    Raises:
-        JournalFormatError: a record is of a kind that this program doesn't know.
-    """
-    sizes = disk.sizes()
-    shelf = Shelf(disk)
-    for name in epoch_names(sizes):
-        for number in segment_numbers(sizes, name):
-            raw = shelf.load(name, number)
-            base = locator(name.ordinal, number, 0)
-            yield from entries(raw, append_seed(name.epoch, number), base, name.segment(number))
 
 
 def _verdict(disk: Disk, name: EpochName) -> EpochVerdict:

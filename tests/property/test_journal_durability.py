@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from actors.journal.journal import Bounds, Journal
 from actors.journal.log import Entry
 from actors.journal.memory import MemoryDisk, PowerCut
+from actors.journal.reader import Reader
 from actors.journal.recovery import Owner, open_journal
 from actors.journal.segment import Columns
-from actors.journal.verify import read_all, verify
+from actors.journal.verify import verify
 from actors.journal.writer import Batch
 from tidegate.clock import ManualClock
 from tidegate.errors import DiskFullError, JournalError, OverloadedError
@@ -177,7 +178,7 @@ class JournalOnAnUnreliableDisk(RuleBasedStateMachine):
             locators += piece.locators.tolist() if isinstance(piece, Columns) else [piece[0]]
         assert locators == [at for at, _ in self.acknowledged]
         assert verify(self.disk).ok
-        assert list(read_all(self.disk))[: len(self.acknowledged)] == self.acknowledged
+        assert list(Reader(self.disk).entries())[: len(self.acknowledged)] == self.acknowledged
 
 
 TestJournalOnAnUnreliableDisk = JournalOnAnUnreliableDisk.TestCase

@@ -29,6 +29,7 @@ class House:
     clock: ManualClock
     journal_disk: MemoryDisk = field(default_factory=MemoryDisk)
     checkpoint_disk: MemoryDisk = field(default_factory=MemoryDisk)
+    lists: Lists = field(default_factory=Lists)
     recovery: Recovery | None = None
 
     def start(self) -> Gate:
@@ -39,7 +40,7 @@ class House:
             journal_disk=self.journal_disk,
             checkpoint_disk=self.checkpoint_disk,
             scorer=self.scorer,
-            lists=Lists(),
+            lists=self.lists,
             clock=self.clock,
             entropy=self.rng.randbytes,
         )

@@ -8,9 +8,10 @@ import pytest
 
 from actors.journal.layout import epoch_names
 from actors.journal.log import Entry
+from actors.journal.reader import Reader
 from actors.journal.shelf import Shelf
 from actors.journal.space import Rung, Space, rung
-from actors.journal.verify import read_all, verify
+from actors.journal.verify import verify
 from tidegate.errors import DiskFullError, JournalError, JournalFormatError, NotFoundError
 from tidegate.records import Kind, Lane, event_body
 
@@ -89,7 +90,7 @@ def test_a_full_journal_that_is_tended_goes_on_and_every_locator_still_leads_to_
     journal, recovery = rig.reopen()
     assert not recovery.new_epoch
     assert list(journal.scan())[1:] == [*entries, more]
-    assert list(read_all(rig.disk))[1:] == [*entries, more]
+    assert list(Reader(rig.disk).entries())[1:] == [*entries, more]
 
 
 def test_below_sixty_percent_nothing_is_compressed(rig: Any) -> None:
