@@ -15,6 +15,7 @@ from tidegate.limits import TOKEN_BYTES_MAX
 MISSING: Final = -1
 HOLDER: Final = np.dtype([("token", f"S{TOKEN_BYTES_MAX}"), ("used", "<i8")])
 """Whose slot it is, empty where nobody's, and the number of its latest use."""
+_NOBODY: Final = np.zeros((), HOLDER)[()]
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
 
@@ -74,7 +75,7 @@ class Table:
             return
         del self._slot[token]
         self.state[slot : slot + 1] = 0
-        self.holders[slot : slot + 1] = 0
+        self.holders[slot] = _NOBODY
         heappush(self._free, slot)
 
     def _add(self, token: str) -> int:
