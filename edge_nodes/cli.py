@@ -1,6 +1,8 @@
-"""The command line of a site: `tidegate up`, `run`, `replay`, `journal`, `decision`."""
+"""The command line of a site: `tidegate up`, `run`, `train`, `bundle`, `replay`, `decision`, `journal`."""
 
+import http.client
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -14,16 +16,21 @@ from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from edge_nodes import decisions
 from edge_nodes.loading import Configs, load
-from edge_nodes.node import Site, site
-from tidegate.errors import TidegateError
+from edge_nodes.node import Site, shelf_of, site, train, training_cluster
+from tidegate.errors import TemporaryError, TidegateError
+from tidegate.ids import BundleId
 from tidegate.records import Lane
 
+_DEMO_KEY: Final = Path("var/site-1/demo.key")
 _LINE_S: Final = 1.0
+_PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; never writes.")
 app.add_typer(journal_app, name="journal")
 app.add_typer(decisions.app, name="decision")
+bundle_app = typer.Typer(no_args_is_help=True, help="The models that a site holds.")
+app.add_typer(bundle_app, name="bundle")
 
 
 def _say(text: str) -> None:
@@ -40,31 +47,46 @@ def _line(live: dict[str, Any], before: int) -> tuple[str, int]:
     outcomes: dict[str, int] = live["outcomes"]
     total = sum(outcomes.values())
     counts = "  ".join(f"{name} {count}" for name, count in outcomes.items())
+    before = before if total >= before else 0  # a gate that restarted counts anew
     return f"{total - before:6d} decisions/s  p50 {live['p50_ms']} ms  p99 {live['p99_ms']} ms  {counts}", total
+
+
+def _tell(running: Site, before: int) -> int:
+    """Print what was decided since `before`, or why nothing is; return the new count."""
+    try:
+        text, total = _line(_ask(running, "/v1/live"), before)
+    except (OSError, http.client.HTTPException):
+        running.gate.check(_say)
+        return 0
+    _say(text)
+    return total
 
 
 def _watch(running: Site, stream: "subprocess.Popen[bytes]") -> None:
     """Print a line a second until the stream ends."""
     before = 0
-    while True:
+    while stream.poll() is None:
         try:
             stream.wait(timeout=_LINE_S)
         except subprocess.TimeoutExpired:
-            text, before = _line(_ask(running, "/v1/live"), before)
-            _say(text)
-        else:
-            break
+            before = _tell(running, before)
+    if stream.returncode != 0:
+        raise TemporaryError(f"the stream of payments ended with {stream.returncode}; its reason stands above")
 
 
-@app.command()
+@app.command(context_settings=_PASSED_ON)
 def up(
+    context: typer.Context,
     config: Configs = None,
     rate: Annotated[int, typer.Option(min=1, max=5000, help="payments a second to send")] = 200,
     seconds: Annotated[float, typer.Option(min=0, help="how long; 0 is until Ctrl-C")] = 0,
 ) -> None:
-    """Start a site, train its first model if it has none, and watch it decide a live stream."""
+    """Start a site, train its first model if it has none, and watch it decide a live stream.
+
+    What stands after -- goes to the training, such as `tidegate up -- --days 45 --cards 500`.
+    """
     settings = load(config)
-    with site(settings, _say) as running:
+    with site(settings, _say, *context.args) as running:
         _say(f"live page: {running.url}/#key={running.key}")
         key_file = Path(settings.data_dir) / "demo.key"
         command = [sys.executable, "-m", "training.stream", "--url", running.url, "--key-file", str(key_file)]
@@ -81,36 +103,86 @@ def up(
             stream.wait()
 
 
-@app.command()
-def run(config: Configs = None) -> None:
-    """Run a site until it is told to stop (SIGINT)."""
-    with site(load(config), _say) as running:
+@app.command(context_settings=_PASSED_ON)
+def run(context: typer.Context, config: Configs = None) -> None:
+    """Run a site until it is told to stop (SIGINT); what stands after -- goes to the training of a first model."""
+    with site(load(config), _say, *context.args) as running:
         _say(f"door: {running.url}")
         try:
-            running.gate.wait()
+            running.gate.wait(_say)
         except KeyboardInterrupt:
             _say("")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def train(context: typer.Context, address: Annotated[str, typer.Option(help="of the Ray dashboard")]) -> None:
-    """Train a model as a Ray job on a running cluster; further options are the job's own (--help after --)."""
-    command = [sys.executable, "-m", "training.submit", "--address", address, *context.args]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
+@app.command("train", context_settings=_PASSED_ON)
+def train_bundle(
+    context: typer.Context,
+    config: Configs = None,
+    address: Annotated[
+        str | None, typer.Option(help="dashboard of a running Ray cluster, with RAY_AUTH_TOKEN; else one is started")
+    ] = None,
+) -> None:
+    """Train a model as a Ray job and put it on the site's shelf.
+
+    Further options are the job's own, such as `--source FILE --mapping M`; `tidegate train -- --help` shows them.
+    """
+    settings, job = load(config), context.args
+    if {"-h", "--help"} & set(job):
+        raise typer.Exit(subprocess.run([sys.executable, "-m", "training.submit", *job], check=False).returncode)  # noqa: S603
+    if address is not None:
+        bundle = train(settings, address, dict(os.environ), _say, *job)
+    else:
+        with training_cluster(settings, _say) as running:
+            bundle = train(settings, running.dashboard, running.environment, _say, *job)
+    named = "".join(f" --config {path}" for path in config or ())
+    _say(f"next: tidegate bundle activate {bundle}{named}")
+
+
+@bundle_app.command("list")
+def bundle_list(config: Configs = None) -> None:
+    """Name the site's bundles, oldest first; the active one has a star."""
+    shelf = shelf_of(load(config))
+    active = shelf.active()
+    for bundle in shelf.ids():
+        _say(f"{'*' if bundle == active else ' '} {bundle}")
+
+
+@bundle_app.command("activate")
+def bundle_activate(
+    bundle: Annotated[str, typer.Argument(help="an id that `list` shows")], config: Configs = None
+) -> None:
+    """Make a bundle the one that decides from the gate's next start on."""
+    shelf_of(load(config)).activate(BundleId(bundle))
+    _say(f"{bundle} is active from the next start of the site on; start it (again)")
 
 
 @app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(help="Parquet or CSV of recorded payments")],
-    mapping: Annotated[Path, typer.Option(help="TOML that says which column is what")],
-    to: Annotated[str, typer.Option(help="address of the site's door")],
-    key_file: Annotated[Path, typer.Option(help="file that holds an API key")],
+def replay(  # noqa: PLR0913 - options of a command
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV of recorded payments", exists=True, dir_okay=False)],
+    *,
+    mapping: Annotated[Path, typer.Option(help="TOML that says which column is what: configs/datasets", exists=True)],
+    to: Annotated[str, typer.Option(help="address of the site's door")] = "http://127.0.0.1:8410",
+    key_file: Annotated[Path, typer.Option(help="file that holds an API key", exists=True)] = _DEMO_KEY,
     speed: Annotated[float, typer.Option(min=0, help="times faster than recorded; 0 is as fast as it goes")] = 0,
+    keep_times: Annotated[
+        bool,
+        typer.Option("--keep-times", help='leave payments in their own time; for clock.source = "events"'),
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="stop after so many payments")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="stop after so many seconds")] = None,
+    connections: Annotated[int, typer.Option(min=1, max=256, help="how many payments are under way at a time")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="the report as JSON, for programs")] = False,
 ) -> None:
-    """Send recorded payments to a site, with a progress bar and a report."""
-    command = [sys.executable, "-m", "training.stream", "--file", str(file), "--mapping", str(mapping)]
-    target = ["--url", to, "--key-file", str(key_file), "--speed", str(speed), "--progress"]
-    raise typer.Exit(subprocess.run([*command, *target], check=False).returncode)  # noqa: S603 - our own module
+    """Send recorded payments to a site, labels when they became known, with a progress bar and a report.
+
+    Payments are shifted to now, and get new ids each time; squeezed by --speed they come closer together than in life.
+    """
+    command = [sys.executable, "-m", "training.stream", "--file", str(file), "--mapping", str(mapping), "--url", to]
+    command += ["--key-file", str(key_file), "--speed", str(speed), "--connections", str(connections), "--progress"]
+    command += ["--report", "json" if as_json else "table", *(["--keep-times"] if keep_times else [])]
+    bounds = {"--limit": limit, "--seconds": seconds}
+    command += [text for name, value in bounds.items() if value is not None for text in (name, str(value))]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
 
 
 @journal_app.command("verify")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_START_S: Final = 90.0
-_READY_S: Final = 300.0
+_RAY_ATTEMPTS: Final = 3
+"""Ray gives its own node 30 s, which a busy machine may not keep."""
 _POLL_S: Final = 0.2
+_TOLD_PART: Final = 0.1
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _STOP_S: Final = 20.0
 _NODE: Final = "127.0.0.2"
@@ -104,21 +106,41 @@ def _ray_command(port: int, dashboard: int, folder: str) -> list[str]:
 def cluster(mark: str, log: Path) -> Iterator[Cluster]:
     """Run a Ray cluster for as long as the block lasts."""
     environment = _environment(mark, secrets.token_hex(32))
-    port, dashboard = free_port(), free_port()
-    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as folder, log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own environment's Ray
-            _ray_command(port, dashboard, folder),
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as folder:
+        process, address, dashboard = _start(environment, folder, log)
         try:
-            _connect(f"{_NODE}:{port}", environment, process, log)
-            yield Cluster(f"{_NODE}:{port}", f"http://127.0.0.1:{dashboard}", environment)
+            _connect(address, environment)
+            yield Cluster(address, dashboard, environment)
         finally:
             process.terminate()
             _wait(process)
+
+
+def _start(environment: dict[str, str], folder: str, log: Path) -> "tuple[subprocess.Popen[bytes], str, str]":
+    """Start Ray, again where it gave up on itself; return its process, address and dashboard."""
+    for _ in range(_RAY_ATTEMPTS):
+        port, dashboard = free_port(), free_port()
+        command = _ray_command(port, dashboard, folder)
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own environment's Ray
+                command, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+        if _answers(port, process, log):
+            return process, f"{_NODE}:{port}", f"http://127.0.0.1:{dashboard}"
+        process.terminate()
+        _wait(process)
+    raise TemporaryError(f"Ray didn't start in {_RAY_ATTEMPTS} attempts; read {log}")
+
+
+def _answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    """Wait until the cluster answers; False where it ended or takes too long."""
+    deadline = time.monotonic() + _RAY_START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((_NODE, port)) == 0 and b"Ray runtime started" in log.read_bytes():
+                return True
+        _pause()
+    return False
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> None:
@@ -129,21 +151,13 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _connect(address: str, environment: dict[str, str], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Join the cluster once it answers."""
+def _connect(address: str, environment: dict[str, str]) -> None:
+    """Join a running cluster."""
     os.environ.update({name: environment[name] for name in environment if name.startswith("RAY_")})
     os.environ[reaper.VARIABLE] = environment[reaper.VARIABLE]
-    host, port = address.split(":")
-    deadline = time.monotonic() + _RAY_START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0 and b"Ray runtime started" in log.read_bytes():
-                import ray  # noqa: PLC0415 - Ray reads its token when it is imported
+    import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-                ray.init(address=address, log_to_driver=False, logging_level="warning", namespace="tidegate")
-                return
-        _pause()
-    raise TemporaryError(f"Ray didn't start within {_RAY_START_S:.0f} s; read {log}")
+    ray.init(address=address, log_to_driver=False, logging_level="warning", namespace="tidegate")
 
 
 def prepare_keys(settings: SiteSettings) -> tuple[bytes, str]:
@@ -160,29 +174,61 @@ def prepare_keys(settings: SiteSettings) -> tuple[bytes, str]:
     return stored.read_bytes(), shown.read_text()
 
 
-def train_first(settings: SiteSettings, ray_cluster: Cluster, say: Say, *job: str) -> BundleId:
-    """Train a model as a Ray job, put it on the site's shelf and make it the active one."""
-    shelf = Path(settings.data_dir).resolve() / "bundles"
-    command = [sys.executable, "-m", "training.submit", "--address", ray_cluster.dashboard]
+def shelf_of(settings: SiteSettings) -> Shelf:
+    """Return the shelf of a site's bundles."""
+    return Shelf(folder=PosixFolder(_bundles(settings)))
+
+
+def _bundles(settings: SiteSettings) -> Path:
+    return Path(settings.data_dir).resolve() / "bundles"
+
+
+def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> BundleId:
+    """Train a model as a Ray job and put it on the site's shelf; activating it is another's decision.
+
+    Raises:
+        TemporaryError: the job failed; its reason was printed.
+    """
+    command = [sys.executable, "-m", "training.submit", "--address", dashboard, "--bundles", str(_bundles(settings))]
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [*command, "--bundles", str(shelf), *job],
-        env=ray_cluster.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        [*command, *job], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    last = ""
-    for line in process.stdout or ():
+    try:
+        last = _follow(process.stdout or (), say)
+        if process.wait() != 0:
+            raise TemporaryError("the training failed; the reason stands above")
+    finally:
+        process.terminate()
+        process.wait()
+    told: dict[str, Any] = json.loads(last)
+    metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
+    say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
+    return BundleId(told["bundle"])
+
+
+def _follow(lines: Iterable[str], say: Say) -> str:
+    """Tell each step, and each tenth of the way; return the last line."""
+    last, shown = "", ("", -1.0)
+    for line in lines:
         last = line.strip() or last
         if line.startswith("progress "):
-            say(f"training: {line.removeprefix('progress ').strip()}")
-    if process.wait() != 0:
-        raise TemporaryError(f"the training job failed: {last}")
-    told: dict[str, Any] = json.loads(last)
-    bundle = BundleId(told["bundle"])
-    Shelf(folder=PosixFolder(shelf)).activate(bundle)
-    say(f"model {bundle}: {told['metrics']}")
-    return bundle
+            told = dict(part.split("=", 1) for part in line.split()[1:])
+            step, done = told["step"], float(told["done"])
+            if step != shown[0] or done >= shown[1] + _TOLD_PART:
+                say(f"training: {step} {done:.0%}")
+                shown = step, done
+    return last
+
+
+@contextmanager
+def training_cluster(settings: SiteSettings, say: Say) -> Iterator[Cluster]:
+    """Run a Ray cluster for a training that has none to go to."""
+    folder, mark = Path(settings.data_dir), secrets.token_hex(8)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with reaped(mark):
+        say("starting Ray")
+        with cluster(mark, folder / "ray-train.log") as running:
+            yield running
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,39 +246,49 @@ def _pause() -> None:
     threading.Event().wait(_POLL_S)
 
 
-def _ready(gate: "GateClient") -> None:
-    deadline = time.monotonic() + _READY_S
-    while (why := gate.why_not_ready()) is not None:
-        if why.startswith("stopped") or time.monotonic() > deadline:
-            raise SettingsError(f"the gate can't start: {why}")
-        _pause()
+def _resolved(settings: SiteSettings) -> SiteSettings:
+    """Return the settings with full paths and a port of its own, which a gate that restarts must find again.
+
+    Raises:
+        SettingsError: another program listens on the port: better known now than after a training.
+    """
+    door = settings.door
+    with socket.socket(socket.AF_INET6 if ":" in door.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((door.host, door.port))
+        except OSError as error:
+            told = f"door: {door.host}:{door.port} can't be listened on ({error.strerror})"
+            raise SettingsError(f"{told}; stop who does, or set door.port") from error
+        port = int(probe.getsockname()[1])
+    changes = {
+        "data_dir": str(Path(settings.data_dir).resolve()),
+        "machine_mark": str(Path(settings.machine_mark).resolve()),
+        "door": door.model_copy(update={"port": port}),
+    }
+    return settings.model_copy(update=changes)
 
 
 @contextmanager
 def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     """Run a site for as long as the block lasts: Ray, a model where there is none, the gate."""
+    settings = _resolved(settings)
     mark = secrets.token_hex(8)
     keys, secret = prepare_keys(settings)
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
         say("starting Ray")
         running = stack.enter_context(cluster(mark, Path(settings.data_dir) / "ray.log"))
-        if Shelf(folder=PosixFolder(Path(settings.data_dir) / "bundles")).active() is None:
-            say("training the first model on generated payments (about a minute)")
-            train_first(settings, running, say, *job)
-        resolved = settings.model_copy(
-            update={
-                "data_dir": str(Path(settings.data_dir).resolve()),
-                "machine_mark": str(Path(settings.machine_mark).resolve()),
-            }
-        )
+        shelf = shelf_of(settings)
+        if shelf.active() is None:
+            say("training the first model (about a minute)")
+            shelf.activate(train(settings, running.dashboard, running.environment, say, *job))
         from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
 
-        gate = spawn_gate(resolved, build=BUILD, keys=keys)
-        port = gate.start()
-        _ready(gate)
+        gate = spawn_gate(settings, build=BUILD, keys=keys)
         try:
-            yield Site(f"http://{settings.door.host}:{port}", secret, gate, running.environment)
+            gate.wait_ready(say)
+            yield Site(f"http://{settings.door.host}:{settings.door.port}", secret, gate, running.environment)
         finally:
             say("stopping: the gate makes everything durable")
             gate.stop()

@@ -1,19 +1,25 @@
 """What every test shares: skips are failures in CI and are listed elsewhere; Hypothesis says how to repeat itself."""
 
+import asyncio
 import os
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import xgboost as xgb
 from hypothesis import HealthCheck, settings
 
+from actors.gate.actor import GateActor
 from tidegate.bundle import Calibration, DataVersion
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.limits import DAY_US
 from tidegate.policy import Policy
+from tidegate.settings import site_settings
 from training.package import assemble
 
+READY_S = 60
 NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
 
 settings.register_profile(
@@ -64,3 +70,32 @@ def bundle_files() -> dict[str, bytes]:
 def now_us() -> int:
     """The moment at which tests without a wall clock take place."""
     return NOW_US
+
+
+async def _opened(actor: GateActor) -> int:
+    port = await actor.start()
+    async with asyncio.timeout(READY_S):
+        while actor.status() is not None:  # noqa: ASYNC110 - the actor's state is asked for, as Ray would
+            await asyncio.sleep(0.01)
+    return port
+
+
+@pytest.fixture(scope="session")
+def open_gate() -> Iterator[Callable[[dict[str, Any], bytes], int]]:
+    """Opens gates in this process, with the real door on a free port; returns the port once a gate decides."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    actors: list[GateActor] = []
+
+    def open_one(layer: dict[str, Any], keys: bytes) -> int:
+        made = site_settings([layer, {"door": {"port": 0}}], names="test").model_dump_json()
+        actors.append(GateActor(made, "edge_nodes.http.app:build", keys))
+        return asyncio.run_coroutine_threadsafe(_opened(actors[-1]), loop).result(READY_S)
+
+    yield open_one
+    for actor in actors:
+        asyncio.run_coroutine_threadsafe(actor.stop(), loop).result(READY_S)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

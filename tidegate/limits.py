@@ -38,6 +38,11 @@ INFLIGHT_REQUESTS_MAX: Final = 4_096  # beyond it the door answers 503 at once i
 API_KEYS_MAX: Final = 10_000  # a site has tills, not customers
 LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
 
+# --- The gate's own life. ---
+GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
+GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
+DOOR_TAKEN_S_MAX: Final = 5.0  # a caller that dials while the door is shut may hold the very port for a moment
+
 # --- The journal. ---
 SEGMENT_BYTES: Final = 16 * MIB  # large enough to make sealing rare, small enough to ship and compress whole
 SEGMENT_BYTES_MIN: Final = 64 * KIB  # tests and simulations use small ones

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from tidegate.errors import PermanentError
 from tidegate.limits import (
     STREAM_ATTEMPTS_MAX,
     STREAM_RETRY_DELAY_S_MAX,
@@ -18,6 +19,12 @@ from tidegate.limits import (
 )
 
 _TRY_AGAIN: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+
+class NobodyError(PermanentError):
+    """No site answers at that address."""
+
+    code = "NO_SITE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,19 @@ class Door:
     async def tell(self, verdict: Mapping[str, Any]) -> Answer:
         """Hand in a label; its label_id makes a retry harmless."""
         return await self._post("/v1/labels", verdict)
+
+    async def clock_source(self) -> str | None:
+        """Return where the site's time comes from; None where this key may not read it.
+
+        Raises:
+            NobodyError: no site answers there.
+        """
+        try:
+            async with self._session.get(f"{self._url}/v1/site") as response:
+                told = _object(await response.read()).get("clock_source")
+                return None if told is None else str(told)
+        except _TRY_AGAIN as error:
+            raise NobodyError(f"no site answers at {self._url}: start one, or name its address") from error
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> Answer:
         data = json.dumps(body, separators=(",", ":")).encode()

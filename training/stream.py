@@ -13,17 +13,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.clock import Clock, SystemClock, microseconds, rfc3339
+from tidegate.errors import PermanentError
 from tidegate.limits import SECOND_US, STREAM_LABELS_PENDING_MAX
 from tidegate.payment import parse_moment
 from training.client import Answer, Door
 from training.dataset import NEVER, Events, load_mapping, payments, read
 from training.synth import SynthConfig, live
-from training.tally import Tally
+from training.tally import Tally, lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _BODY_TEXTS: Final = ("card", "terminal", "merchant", "channel", "country", "mcc", "entry_mode")
 _SOURCES: Final = {"fraud": "chargeback", "legit": "analyst"}
@@ -99,6 +103,11 @@ class Stream:
         self._queue: asyncio.Queue[Item | dict[str, Any]] = asyncio.Queue(connections)
         self._labels: list[tuple[int, str, dict[str, Any]]] = []
 
+    @property
+    def labels_not_due(self) -> int:
+        """How many labels wait for the payments to reach their time."""
+        return len(self._labels)
+
     async def run(self, items: Iterator[Item], seconds: float | None) -> None:
         """Send until the items end or the seconds are over, and wait for what is in flight."""
         workers = [asyncio.create_task(self._work()) for _ in range(self._connections)]
@@ -172,18 +181,36 @@ def _json_line(second: Tally, total: Tally) -> None:
     sys.stdout.flush()
 
 
+def _console() -> "Console":
+    """Return where people look; stdout is for the report."""
+    from rich.console import Console  # noqa: PLC0415 - bar and table alone need it
+
+    return Console(stderr=True)
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - bar and table alone need it
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("replay", "", show_edge=False)
+    for row in lines(report):
+        table.add_row(*row)
+    Console().print(table)
+
+
 @contextmanager
 def _bar(length: int | None) -> Iterator[Show]:
     """Draw a progress bar; `length` is None where the stream has no end."""
     from rich import progress  # noqa: PLC0415 - the bar alone needs it
 
     columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TextColumn("{task.description}"))
-    with progress.Progress(*columns, progress.TimeRemainingColumn()) as bar:
+    with progress.Progress(*columns, progress.TimeRemainingColumn(), console=_console()) as bar:
         task = bar.add_task("", total=length)
 
         def show(second: Tally, total: Tally) -> None:
-            rate = f"{second.sent}/s  p99 {second.latencies.quantile_ms(0.99)} ms  {dict(total.outcomes)}"
-            bar.update(task, completed=total.sent, description=rate)
+            outcomes = "  ".join(f"{name} {count}" for name, count in sorted(total.outcomes.items()))
+            p99 = second.latencies.quantile_ms(0.99)
+            bar.update(task, completed=total.sent, description=f"{second.sent}/s  p99 {p99} ms  {outcomes}")
 
         yield show
 
@@ -202,30 +229,58 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--speed", type=float, default=1.0, help="of the file; 0: as fast as possible")
     parser.add_argument("--keep-times", action="store_true", help="for a site whose clock.source is events")
     parser.add_argument("--seconds", type=float, help="stop after so many")
+    parser.add_argument("--limit", type=int, help="stop after so many payments")
     parser.add_argument("--connections", type=int, default=8)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--progress", action="store_true", help="draw a progress bar")
     shown.add_argument("--stats", choices=["json"], help="write a line a second")
+    parser.add_argument("--report", choices=["json", "table"], default="json", help="how the end is told")
     return parser
+
+
+class WrongTimesError(PermanentError):
+    """The stream's times and the site's clock don't go together; the message says which option mends it."""
+
+    code = "WRONG_TIMES"
+
+
+async def _check_clock(door: Door, *, keep_times: bool) -> None:
+    """Refuse to begin where every decision would rest on the wrong time.
+
+    Raises:
+        WrongTimesError: times are kept for a site that follows the wall, or today's sent to one that follows events.
+    """
+    match await door.clock_source(), keep_times:
+        case "system", True:
+            raise WrongTimesError("this site follows the wall clock: leave --keep-times out, so that payments are now")
+        case "events", False:
+            raise WrongTimesError('this site\'s clock.source is "events": add --keep-times, so that it follows yours')
+
+
+def _source(given: argparse.Namespace, now_us: int) -> tuple[Iterator[Item], Pace, int | None]:
+    """Return the payments to send, their pace, and how many they are at the most; None: without end."""
+    if given.file is None:
+        config = SynthConfig(seed=given.seed, cards=given.cards, terminals=given.terminals)
+        items = generated(config, microseconds(given.start) if given.start else now_us)
+        return islice(items, given.limit), at_rate(given.rate), given.limit
+    events = read(given.file, load_mapping(given.mapping))
+    length = len(events) if given.limit is None else min(len(events), given.limit)
+    return islice(recorded(events), length), at_speed(given.speed), length
 
 
 async def _main(given: argparse.Namespace, clock: Clock) -> dict[str, Any]:
     """Run as the command line says, until the end or SIGINT or SIGTERM, and return the report."""
     now_us = clock.now_us()
-    length: int | None = None
-    if given.file is None:
-        config = SynthConfig(seed=given.seed, cards=given.cards, terminals=given.terminals)
-        items, pace = generated(config, microseconds(given.start) if given.start else now_us), at_rate(given.rate)
-    else:
-        events = read(given.file, load_mapping(given.mapping))
-        items, pace, length = recorded(events), at_speed(given.speed), len(events)
     key, tag = given.key_file.read_text().strip(), None if given.keep_times else f".r{now_us // 1000:x}"
     async with Door(url=given.url, key=key, connections=given.connections, now_ns=time.perf_counter_ns) as door:
+        if given.file is not None:
+            await _check_clock(door, keep_times=given.keep_times)
+        items, pace, length = _source(given, now_us)
         stream = Stream(door=door, clock=clock, pace=pace, connections=given.connections, tag=tag)
         started = time.perf_counter()
         with _shown(given, length) as show:
             await _until_stopped(stream, items, given.seconds, show)
-        return stream.total.report(time.perf_counter() - started)
+        return stream.total.report(time.perf_counter() - started, stream.labels_not_due)
 
 
 def _shown(given: argparse.Namespace, length: int | None) -> AbstractContextManager[Show | None]:
@@ -254,8 +309,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if (given.file is None) != (given.mapping is None):
         parser.error("--file and --mapping go together")
-    report = asyncio.run(_main(given, SystemClock()))
-    sys.stdout.write(json.dumps({"report": report}) + "\n")
+    try:
+        report = asyncio.run(_main(given, SystemClock()))
+    except (PermanentError, OSError) as error:
+        sys.exit(f"{getattr(error, 'code', 'FAILED')}: {error}")
+    if given.report == "table":
+        _print_table(report)
+    else:
+        sys.stdout.write(json.dumps({"report": report}) + "\n")
 
 
 if __name__ == "__main__":

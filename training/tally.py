@@ -1,6 +1,7 @@
 """Counts what a stream of payments came to: outcomes, errors, latency, and what the truth says about them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import log
 from typing import Any, Final
@@ -74,11 +75,30 @@ class Tally:
             "p99_ms": self.latencies.quantile_ms(0.99),
         }
 
-    def report(self, elapsed_s: float) -> dict[str, Any]:
+    def report(self, elapsed_s: float, labels_not_due: int = 0) -> dict[str, Any]:
         """Return the numbers with the rate, and recall and precision where there was fraud to find."""
-        told = self.numbers() | {"seconds": round(elapsed_s, 3), "decisions_per_s": round(self.sent / elapsed_s, 1)}
+        told = self.numbers() | {"labels_not_due": labels_not_due}
+        told |= {"seconds": round(elapsed_s, 3), "decisions_per_s": round(self.sent / elapsed_s, 1)}
         if self.frauds:
-            told |= {"frauds": self.frauds, "recall": round(self.caught / self.frauds, 4)}
+            told |= {"frauds": self.frauds, "caught": self.caught, "recall": round(self.caught / self.frauds, 4)}
         if self.frauds and self.stopped:
             told |= {"precision": round(self.caught / self.stopped, 4)}
         return told
+
+
+def lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a report as (what, how much) for a person to read."""
+    decided = sum(report["outcomes"].values())
+    shown = [
+        ("payments sent", f"{report['sent']:,} in {report['seconds']:,.1f} s"),
+        ("decisions a second", f"{report['decisions_per_s']:,.0f}"),
+        ("latency", f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, as the caller sees it"),
+    ]
+    shown += [(f"outcome {name}", f"{n:,} ({n / decided:.1%})") for name, n in sorted(report["outcomes"].items())]
+    shown.append(("labels", f"{report['labels']:,} told, {report['labels_not_due']:,} not due yet"))
+    if "frauds" in report:
+        shown.append(("frauds caught", f"{report['caught']:,} of {report['frauds']:,} ({report['recall']:.1%})"))
+    if "precision" in report:
+        shown.append(("stopped and fraud", f"{report['precision']:.1%} of what wasn't simply approved"))
+    errors = ", ".join(f"{code} {count:,}" for code, count in sorted(report["errors"].items()))
+    return [*shown, ("errors", errors or "none")]

@@ -9,14 +9,16 @@ import importlib
 import os
 import secrets
 import signal
+import socket
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import uvicorn
+from pydantic import ValidationError
 
 from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
@@ -29,14 +31,18 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, SettingsError
+from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError
+from tidegate.limits import DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
 
+T = TypeVar("T")
+
 _PROBE_FLUSHES: Final = 64
 _PROBE_BYTES: Final = 640
-_UPKEEP_S: Final = 1.0
 _MARK_HEX: Final = 32
+_BACKLOG: Final = 2_048
+_BIND_PAUSE_S: Final = 0.1
 
 
 def flush_us(folder: Path) -> float:
@@ -87,18 +93,50 @@ def active_scorer(shelf: Shelf) -> Scorer:
     return Scorer(shelf.load(bundle))
 
 
-def _lists(path: Path) -> Lists:
-    with contextlib.suppress(FileNotFoundError):
+def lists_of(path: Path) -> Lists:
+    """Return the lists of a file; none where there is no file.
+
+    Raises:
+        SettingsError: the file is broken; each field is named.
+    """
+    try:
         return Lists.model_validate_json(path.read_bytes())
-    return Lists()
+    except FileNotFoundError:
+        return Lists()
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)
+        fields = tuple(FieldError(".".join(map(str, e["loc"])) or "lists", e["msg"]) for e in wrong)
+        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
+        raise SettingsError(f"{path}: {told}; mend the file, or move it away", fields=fields) from error
 
 
 def _clock(settings: SiteSettings) -> Clock:
     return EventClock() if settings.clock.source == "events" else SystemClock()
 
 
+async def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; a port that the gate before this one still holds is waited for.
+
+    Raises:
+        SettingsError: it can't be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + DOOR_TAKEN_S_MAX
+    while True:
+        try:
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                told = f"door: {host}:{port} can't be listened on ({error.strerror}); stop who does, or set door.port"
+                raise SettingsError(told) from error
+        await asyncio.sleep(_BIND_PAUSE_S)
+
+
 class GateActor:
-    """Starts at once and says `not ready` until the journal is read; then decides until told to stop."""
+    """Starts at once and says `not ready` until the journal is read; then decides until told to stop.
+
+    Nobody has to call it: where a loop runs already, as in Ray, the door opens by itself, also after a restart.
+    """
 
     def __init__(self, settings_json: str, build: str, keys: bytes) -> None:
         self._settings = SiteSettings.model_validate_json(settings_json)
@@ -111,33 +149,41 @@ class GateActor:
         module, name = build.split(":")
         self._app = getattr(importlib.import_module(module), name)(self._service, keys)
         self._upkeep: Upkeep | None = None
-        self._stopped = asyncio.Event()
+        self._tending: asyncio.Task[None] | None = None
+        self._restarts = False
+        self._door: asyncio.Task[int] | None = None
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self._door = self._keep(self._start())
 
     async def start(self) -> int:
+        """Return the port once the door is open; opens it where that hasn't begun."""
+        self._door = self._door or self._keep(self._start())
+        return await asyncio.shield(self._door)
+
+    async def _start(self) -> int:
         """Open the door and begin to read the journal; return the port."""
-        door = self._settings.door
-        config = uvicorn.Config(
-            self._app, host=door.host, port=door.port, access_log=False, log_level="warning", lifespan="off"
-        )
+        door = await listen(self._settings.door.host, self._settings.door.port)
+        config = uvicorn.Config(self._app, access_log=False, log_level="warning", lifespan="off")
         self._server = uvicorn.Server(config)
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        self._keep(self._server.serve())
-        while not self._server.started:
-            await asyncio.sleep(0.01)
-            if self._server.should_exit:
-                raise SettingsError(f"door.port: {door.host}:{door.port} can't be listened on; is it taken?")
+        self._keep(self._server.serve([door]))
         self._keep(self._open())
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
+        return int(door.getsockname()[1])
 
-    def _keep(self, work: Awaitable[Any]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
+        """Start anew after what may pass; stay, and say why, after what somebody has to mend."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if isinstance(error, TemporaryError | OSError):
+            self._disk_failed(str(error))
+        elif error is not None:
             self._service.failed(str(error))
 
     async def _open(self) -> None:
@@ -149,7 +195,7 @@ class GateActor:
         self._gate, self._committer = gate, committer
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
         self._service.opened(gate, committer)
-        self._keep(self._upkeep.run())
+        self._tending = self._keep(self._upkeep.run())
 
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
@@ -161,7 +207,7 @@ class GateActor:
             journal_disk=PosixDisk(self._folder / "journal"),
             checkpoint_disk=PosixDisk(self._folder / "window"),
             scorer=scorer,
-            lists=_lists(self._folder / "lists.json"),
+            lists=lists_of(self._folder / "lists.json"),
             clock=_clock(settings),
             entropy=os.urandom,
         )
@@ -175,28 +221,29 @@ class GateActor:
     def _disk_failed(self, why: str) -> None:
         """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
         self._service.failed(why)
-        sys.stderr.write(f"tidegate: the journal failed ({why}); the gate restarts from what is durable\n")
-        asyncio.get_running_loop().call_later(1.0, os.kill, os.getpid(), signal.SIGKILL)
+        self._restarts = True
+        asyncio.get_running_loop().call_later(GATE_RESTART_DELAY_S, os.kill, os.getpid(), signal.SIGKILL)
+        with contextlib.suppress(OSError):  # the log may lie on the very disk that failed
+            sys.stderr.write(f"tidegate: the journal failed ({why}); the gate restarts from what is durable\n")
+            sys.stderr.flush()
 
     def status(self) -> str | None:
-        """Return why the site isn't ready, or None."""
-        return self._service.why_not_ready
+        """Return why the site isn't ready, or None; `stopped` is what no restart mends."""
+        why = self._service.why_not_ready
+        return f"the gate restarts: {why}" if self._restarts else why
 
     def pid(self) -> int:
         """Return the gate's process id."""
         return os.getpid()
 
-    async def ended(self) -> None:
-        """Return once the gate was stopped."""
-        await self._stopped.wait()
-
     async def stop(self) -> None:
         """Close the door, make everything durable, save a checkpoint."""
         if self._server is not None:
             self._server.should_exit = True
+        if self._tending is not None:
+            self._tending.cancel()
         gate, self._gate = self._gate, None
         if gate is not None and self._committer is not None and self._upkeep is not None:
             await self._upkeep.checkpoint()
             self._committer.close()
             gate.journal.close()
-        self._stopped.set()

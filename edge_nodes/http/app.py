@@ -19,8 +19,19 @@ from tidegate.errors import FieldError, InvalidError, TidegateError
 from tidegate.limits import BATCH_ITEMS_MAX, BODY_BYTES_MAX, PAGE_ITEMS_MAX
 from tidegate.payment import LabelRequest, PaymentRequest, holds_card_number
 
+_PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
 _LIVE: Final = Path(__file__).parent / "live"
-_CSP: Final = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "content-security-policy": _CSP,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",  # who paid what belongs in no cache, and the page is as old as its site
+}
 
 
 class ReasonAnswer(BaseModel):
@@ -185,11 +196,10 @@ def _add_live_page(app: FastAPI) -> None:
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await call(request)
-        response.headers["content-security-policy"] = _CSP
-        response.headers["x-content-type-options"] = "nosniff"
+        response.headers.update(_HEADERS)
         return response
 
-    for route, name in (("/", "index.html"), ("/live.js", "live.js"), ("/live.css", "live.css")):
+    for route, name in _PAGE.items():
         app.add_api_route(route, _file(_LIVE / name), include_in_schema=False)
 
 

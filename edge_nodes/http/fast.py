@@ -22,7 +22,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_JSON: Final = [(b"content-type", b"application/json")]
+_JSON: Final = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
 _HTTP_OK: Final = 200
 

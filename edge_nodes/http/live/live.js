@@ -1,69 +1,139 @@
-// The live page: asks the site twice a second what it decided. The key stands behind # in the address, which is never sent.
-const key = new URLSearchParams(location.hash.slice(1)).get("key") ?? "";
-const byId = (id) => document.getElementById(id);
+// The live page: asks the site each second what it decided. The key comes behind # in the address, which browsers never
+// send; it is taken out of the address bar at once, and kept for this tab alone.
 const OUTCOMES = ["approve", "challenge", "review", "decline"];
+const SECONDS = 120;
+const STORE = "tidegate-key";
+const SVG = "http://www.w3.org/2000/svg";
+const byId = (id) => document.getElementById(id);
+const rates = [];
 let before = null;
+let held = false;
 
-function cell(text, className = "") {
-  const td = document.createElement("td");
-  td.textContent = text;
-  td.className = className;
-  return td;
+const given = new URLSearchParams(location.hash.slice(1)).get("key");
+if (given) {
+  sessionStorage.setItem(STORE, given);
+  history.replaceState(null, "", location.pathname);
 }
 
-function row(d, currency) {
+function make(tag, text, className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function draw(svg, tag, attributes) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  svg.append(made);
+}
+
+function say(state, text, asks = false) {
+  const line = byId("state");
+  if (line.textContent !== text) line.textContent = text;
+  line.dataset.state = state;
+  document.body.toggleAttribute("data-stale", state === "problem");
+  if (byId("ask").hidden === asks) byId("ask").hidden = !asks;
+}
+
+function shortened(token) {
+  return token.length > 14 ? `${token.slice(0, 6)}…${token.slice(-4)}` : token;
+}
+
+function row(d, money, digits) {
   const tr = document.createElement("tr");
-  const amount = new Intl.NumberFormat("en", { style: "currency", currency });
-  const digits = amount.resolvedOptions().maximumFractionDigits;
-  tr.append(
-    cell(d.decided_at.slice(11, 23)),
-    cell(d.card),
-    cell(amount.format(d.amount_minor / 10 ** digits), "right"),
-    cell(d.outcome, d.outcome),
-    cell(d.risk_score ?? "–", "right"),
-    cell(d.reasons.map((reason) => reason.code).join(" ")),
-  );
+  const time = make("time", d.decided_at.slice(11, 23));
+  time.dateTime = d.decided_at;
+  const card = make("td", shortened(d.card));
+  card.title = d.card;
+  const reasons = make("td", d.reasons.map((reason) => reason.code).join(", "), "reasons");
+  reasons.title = d.reasons.map((reason) => reason.text).join("\n");
+  const when = document.createElement("td");
+  when.append(time);
+  tr.append(when, card, make("td", money.format(d.amount_minor / 10 ** digits), "number"));
+  tr.append(make("td", d.outcome, d.outcome), make("td", d.risk_score ?? "–", "number"), reasons, make("td", d.mode));
   return tr;
 }
 
-function bar(name, count, total) {
-  const div = document.createElement("div");
-  const label = document.createElement("span");
-  const meter = document.createElement("meter");
-  label.textContent = `${name} ${count.toLocaleString("en")}`;
-  meter.max = Math.max(total, 1);
-  meter.value = count;
-  meter.className = name;
-  div.append(label, meter);
+function share(name, count, total) {
+  const div = make("div", "", name);
+  const part = total ? count / total : 0;
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 100 4");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  draw(svg, "rect", { width: 100 * part, height: 4, fill: "currentColor" });
+  div.append(make("b", `${(100 * part).toFixed(1)} %`), ` ${name} `, make("span", count.toLocaleString("en")), svg);
   return div;
+}
+
+function spark() {
+  const svg = byId("spark");
+  const top = Math.max(...rates, 1);
+  svg.replaceChildren();
+  draw(svg, "line", { x1: 0, x2: 240, y1: 47, y2: 47 });
+  const points = rates.map((rate, at) => `${240 - (rates.length - 1 - at) * (240 / (SECONDS - 1))},${46 - (44 * rate) / top}`);
+  draw(svg, "polyline", { points: points.join(" ") });
+  svg.setAttribute("aria-label", `Decisions a second in the last ${rates.length} seconds, ${Math.round(top)} at the most`);
+}
+
+function measure(total) {
+  const now = performance.now();
+  if (before !== null && total >= before.total) {
+    rates.push(((total - before.total) / (now - before.now)) * 1000);
+    rates.splice(0, rates.length - SECONDS);
+    byId("rate").textContent = Math.round(rates.at(-1)).toLocaleString("en");
+    spark();
+  }
+  before = { total, now };
 }
 
 function show(live) {
   const total = OUTCOMES.reduce((sum, name) => sum + live.outcomes[name], 0);
-  const now = performance.now();
-  if (before !== null && total >= before.total) {
-    byId("rate").textContent = (((total - before.total) / (now - before.now)) * 1000).toFixed(0);
-  }
-  before = { total, now };
+  const money = new Intl.NumberFormat("en", { style: "currency", currency: live.currency });
+  const digits = money.resolvedOptions().maximumFractionDigits;
+  measure(total);
+  document.title = `${live.site} | Tidegate`;
   byId("site").textContent = live.site;
   byId("p50").textContent = live.p50_ms ?? "–";
   byId("p99").textContent = live.p99_ms ?? "–";
   byId("cards").textContent = live.cards.toLocaleString("en");
   byId("bundle").textContent = live.bundle;
-  byId("outcomes").replaceChildren(...OUTCOMES.map((name) => bar(name, live.outcomes[name], total)));
-  byId("recent").replaceChildren(...live.recent.slice(0, 20).map((d) => row(d, live.currency)));
+  byId("outcomes").replaceChildren(...OUTCOMES.map((name) => share(name, live.outcomes[name], total)));
+  if (!held) byId("recent").replaceChildren(...live.recent.slice(0, 20).map((d) => row(d, money, digits)));
+}
+
+async function ask() {
+  const key = sessionStorage.getItem(STORE);
+  if (!key) return say("problem", "no key: enter one", true);
+  const answer = await fetch("v1/live", { headers: { authorization: `Bearer ${key}` }, cache: "no-store" });
+  const body = await answer.json();
+  if (answer.status === 401) return say("problem", "wrong key: this site doesn't know it", true);
+  if (answer.status === 403) return say("problem", "this key may not read: use another", true);
+  if (!answer.ok) return say("problem", body.detail);
+  show(body);
+  return say("deciding", "deciding");
 }
 
 async function tick() {
   try {
-    const answer = await fetch("v1/live", { headers: { authorization: `Bearer ${key}` } });
-    const body = await answer.json();
-    byId("state").textContent = answer.ok ? "deciding" : body.detail;
-    if (answer.ok) show(body);
+    await ask();
   } catch {
-    byId("state").textContent = "the site doesn't answer";
+    before = null;
+    say("problem", "not connected: the site doesn't answer");
   }
-  setTimeout(tick, 500);
+  setTimeout(tick, 1000);
 }
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(STORE, byId("key").value.trim());
+  byId("key").value = "";
+  ask().catch(() => {});
+});
+byId("hold").addEventListener("click", () => {
+  held = !held;
+  byId("hold").setAttribute("aria-pressed", String(held));
+});
 
 tick();
