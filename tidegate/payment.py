@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from enum import IntEnum
+from itertools import accumulate
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -20,7 +21,11 @@ from tidegate.limits import (
 
 _DIGITS_MIN: Final = 13
 _DIGITS_MAX: Final = 19
-_GROUPED_DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,}")
+_GROUPED_DIGITS: Final = re.compile(r"[0-9](?:[ -]*[0-9]){12,}")
+_SEPARATORS: Final = re.compile(r"[ -]+")
+_UUID: Final = re.compile(
+    r"(?<![0-9a-z])[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE
+)
 _IIN_LENGTHS: Final = (
     (re.compile(r"4"), frozenset({13, 16, 19})),
     (re.compile(r"5[1-5]|2(22[1-9]|2[3-9]|[3-6]|7[01]|720)"), frozenset({16})),
@@ -49,16 +54,22 @@ def _is_card_number(digits: str) -> bool:
 def holds_card_number(text: str) -> bool:
     """Tell whether `text` holds a card number: 13 to 19 digits, spaces and dashes aside, known prefix, Luhn.
 
-    A longer run of digits is searched for every card number inside it.
+    Digits between two spaces or dashes may begin or end it, so that a number beside it hides nothing; a run longer
+    than a card number is searched at every digit. A UUID is none, whatever its digits.
     """
-    for match in _GROUPED_DIGITS.finditer(text):
-        run = re.sub(r"[ -]", "", match[0])
-        for start in range(len(run) - _DIGITS_MIN + 1):
-            ends = range(_DIGITS_MIN, min(_DIGITS_MAX, len(run) - start) + 1)
-            whole = len(run) <= _DIGITS_MAX
-            if any((not whole or n == len(run)) and _is_card_number(run[start : start + n]) for n in ends):
-                return True
-    return False
+    return _GROUPED_DIGITS.search(text) is not None and any(
+        map(_run_holds_card_number, _GROUPED_DIGITS.findall(_UUID.sub("u", text)))
+    )
+
+
+def _run_holds_card_number(grouped: str) -> bool:
+    groups = _SEPARATORS.split(grouped)
+    run = "".join(groups)
+    if len(run) > TOKEN_BYTES_MAX:
+        return True  # no field has room for it, and to search it would keep everybody waiting
+    edges = frozenset(accumulate(map(len, groups), initial=0) if len(run) <= _DIGITS_MAX else range(len(run) + 1))
+    spans = ((start, start + size) for start in edges for size in range(_DIGITS_MIN, _DIGITS_MAX + 1))
+    return any(end in edges and _is_card_number(run[start:end]) for start, end in spans)
 
 
 def _no_card_number(text: str) -> str:
