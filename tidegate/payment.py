@@ -8,7 +8,7 @@ from enum import IntEnum
 from itertools import accumulate
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tidegate.clock import microseconds
 from tidegate.limits import (
@@ -87,7 +87,23 @@ TransactionText = Annotated[str, Field(max_length=TRANSACTION_ID_BYTES_MAX, patt
 TokenText = Annotated[str, Field(max_length=TOKEN_BYTES_MAX, pattern=_ID), _refused]
 NameText = Annotated[str, Field(max_length=NAME_BYTES_MAX, pattern=_ID), _refused]
 LabelText = Annotated[str, Field(max_length=LABEL_ID_BYTES_MAX, pattern=_ID), _refused]
-Moment = Annotated[AwareDatetime, Field(strict=False, description="RFC 3339, for example 2026-11-24T09:30:00Z")]
+_RFC3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
+def _written_out(value: object) -> object:
+    """Refuse a bare number, which pydantic reads as seconds or milliseconds, as its size suggests."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        return value
+    raise ValueError("RFC 3339 with an offset is expected, for example 2026-11-24T09:30:00Z")
+
+
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False, description="RFC 3339, for example 2026-11-24T09:30:00Z"),
+    BeforeValidator(_written_out),
+]
 
 ChannelWord = Literal["card_present", "online", "moto"]
 EntryWord = Literal["contactless", "chip", "magstripe", "manual", "online"]
