@@ -22,7 +22,10 @@ Entropy = Callable[[int], bytes]
 
 EPOCH_HEX: Final = 16
 _NAME: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_BYTES_MAX - 1}}}")
+_EPOCH: Final = re.compile(rf"[0-9a-f]{{{EPOCH_HEX}}}")
 _LANE: Final = re.compile(r"L([0-3])")
+_SEQ: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+_SEQ_MAX: Final = (1 << 64) - 1
 
 
 def new_epoch(entropy: Entropy) -> EpochId:
@@ -63,6 +66,9 @@ class RecordId(NamedTuple):
             return None
         site, gate, epoch, lane, seq = parts
         matched = _LANE.fullmatch(lane)
-        if matched is None or not (is_name(site) and is_name(gate) and seq.isascii() and seq.isdigit()):
+        if matched is None or not (is_name(site) and is_name(gate) and _EPOCH.fullmatch(epoch)):
+            return None
+        # One record has one spelling, and digits without end never reach int(), which refuses them by an error.
+        if not _SEQ.fullmatch(seq) or int(seq) > _SEQ_MAX:
             return None
         return cls(SiteId(site), GateId(gate), EpochId(epoch), int(matched[1]), int(seq))

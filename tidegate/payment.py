@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from enum import IntEnum
+from itertools import accumulate
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tidegate.clock import microseconds
 from tidegate.limits import (
@@ -20,7 +21,11 @@ from tidegate.limits import (
 
 _DIGITS_MIN: Final = 13
 _DIGITS_MAX: Final = 19
-_GROUPED_DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,}")
+_GROUPED_DIGITS: Final = re.compile(r"[0-9](?:[ -]*[0-9]){12,}")
+_SEPARATORS: Final = re.compile(r"[ -]+")
+_UUID: Final = re.compile(
+    r"(?<![0-9a-z])[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE
+)
 _IIN_LENGTHS: Final = (
     (re.compile(r"4"), frozenset({13, 16, 19})),
     (re.compile(r"5[1-5]|2(22[1-9]|2[3-9]|[3-6]|7[01]|720)"), frozenset({16})),
@@ -49,16 +54,22 @@ def _is_card_number(digits: str) -> bool:
 def holds_card_number(text: str) -> bool:
     """Tell whether `text` holds a card number: 13 to 19 digits, spaces and dashes aside, known prefix, Luhn.
 
-    A longer run of digits is searched for every card number inside it.
+    Digits between two spaces or dashes may begin or end it, so that a number beside it hides nothing; a run longer
+    than a card number is searched at every digit. A UUID is none, whatever its digits.
     """
-    for match in _GROUPED_DIGITS.finditer(text):
-        run = re.sub(r"[ -]", "", match[0])
-        for start in range(len(run) - _DIGITS_MIN + 1):
-            ends = range(_DIGITS_MIN, min(_DIGITS_MAX, len(run) - start) + 1)
-            whole = len(run) <= _DIGITS_MAX
-            if any((not whole or n == len(run)) and _is_card_number(run[start : start + n]) for n in ends):
-                return True
-    return False
+    return _GROUPED_DIGITS.search(text) is not None and any(
+        map(_run_holds_card_number, _GROUPED_DIGITS.findall(_UUID.sub("u", text)))
+    )
+
+
+def _run_holds_card_number(grouped: str) -> bool:
+    groups = _SEPARATORS.split(grouped)
+    run = "".join(groups)
+    if len(run) > TOKEN_BYTES_MAX:
+        return True  # no field has room for it, and to search it would keep everybody waiting
+    edges = frozenset(accumulate(map(len, groups), initial=0) if len(run) <= _DIGITS_MAX else range(len(run) + 1))
+    spans = ((start, start + size) for start in edges for size in range(_DIGITS_MIN, _DIGITS_MAX + 1))
+    return any(end in edges and _is_card_number(run[start:end]) for start, end in spans)
 
 
 def _no_card_number(text: str) -> str:
@@ -76,7 +87,23 @@ TransactionText = Annotated[str, Field(max_length=TRANSACTION_ID_BYTES_MAX, patt
 TokenText = Annotated[str, Field(max_length=TOKEN_BYTES_MAX, pattern=_ID), _refused]
 NameText = Annotated[str, Field(max_length=NAME_BYTES_MAX, pattern=_ID), _refused]
 LabelText = Annotated[str, Field(max_length=LABEL_ID_BYTES_MAX, pattern=_ID), _refused]
-Moment = Annotated[AwareDatetime, Field(strict=False, description="RFC 3339, for example 2026-11-24T09:30:00Z")]
+_RFC3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
+def _written_out(value: object) -> object:
+    """Refuse a bare number, which pydantic reads as seconds or milliseconds, as its size suggests."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        return value
+    raise ValueError("RFC 3339 with an offset is expected, for example 2026-11-24T09:30:00Z")
+
+
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False, description="RFC 3339, for example 2026-11-24T09:30:00Z"),
+    BeforeValidator(_written_out),
+]
 
 ChannelWord = Literal["card_present", "online", "moto"]
 EntryWord = Literal["contactless", "chip", "magstripe", "manual", "online"]
