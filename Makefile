@@ -6,12 +6,13 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: help up test check setup lock clean
+.PHONY: help up test check bench setup lock clean
 
 help:
 	@echo "make up     start a site and watch it decide"
 	@echo "make test   the whole suite"
 	@echo "make check  lint, types, contracts, unit tests"
+	@echo "make bench  what a decision costs, beside peers (about four minutes)"
 	@echo "make setup  make .venv and nothing else"
 	@echo "make lock   resolve the dependencies anew"
 
@@ -40,6 +41,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/unit tests/tidy
+
+bench: setup
+	$(BIN)/python -m tests.bench.features_kernel
+	$(BIN)/python -m tests.bench.gate
 
 lock: | $(UV)
 	$(UV) lock --quiet

@@ -1,0 +1,58 @@
+"""The model of the gate's bench: trained as any other, small, and the same booster for every contender."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from actors.scorer.disk import PosixFolder
+from actors.scorer.shelf import Shelf
+from tidegate.bundle import DataVersion
+from tidegate.limits import DAY_US
+from tidegate.policy import Policy
+from training.dataset import Events, features, load_mapping, read
+from training.fit import fit, split
+from training.options import ROOT, FitSettings
+from training.package import assemble, write
+from training.synth import SynthConfig, generate
+
+_MAPPING = ROOT / "configs" / "datasets" / "synth.toml"
+DAYS, CARDS, SEED = 40, 1_000, 7
+
+
+def _events(now_us: int) -> Events:
+    config = SynthConfig(seed=SEED, days=DAYS, cards=CARDS, start_us=(now_us // DAY_US - DAYS) * DAY_US)
+    with tempfile.TemporaryDirectory(prefix="tgb-") as folder:
+        file = Path(folder) / "payments.parquet"
+        pq.write_table(generate(config), file)
+        return read(file, load_mapping(_MAPPING))
+
+
+def put_on_shelf(shelf: Path, now_us: int) -> Path:
+    """Train, package and activate a model of 110 trees of depth 5; return its booster's file."""
+    events = _events(now_us)
+    vectors, parts = features(events), split(events)
+    fitted = fit(vectors, parts, FitSettings())
+    target = parts.train.target
+    files = assemble(
+        booster=fitted.booster,
+        rows=np.ascontiguousarray(vectors[parts.tail.index]),
+        calibration=fitted.calibration,
+        data=DataVersion(
+            source="synth of the bench",
+            first_us=int(events.occurred_us[0]),
+            cut_us=parts.cut_us,
+            rows=len(target),
+            frauds=int(target.sum()),
+            sha256="0" * 64,
+        ),
+        metrics=fitted.metrics,
+        parameters=fitted.parameters,
+        policy=Policy(),
+        trained_at_us=now_us,
+        seed=SEED,
+    )
+    bundle = write(files, shelf)
+    Shelf(folder=PosixFolder(shelf)).activate(bundle)
+    return shelf / bundle / "model.ubj"
