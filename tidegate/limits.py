@@ -41,6 +41,7 @@ LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
 # --- The gate's own life. ---
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
 GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
+DOOR_CLOSE_S_MAX: Final = 5  # whole seconds: a decision under way takes a thousandth of that
 DOOR_TAKEN_S_MAX: Final = 5.0  # a caller that dials while the door is shut may hold the very port for a moment
 
 # --- The journal. ---

@@ -32,7 +32,7 @@ from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
 from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError
-from tidegate.limits import DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
+from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
 
@@ -150,6 +150,7 @@ class GateActor:
         self._app = getattr(importlib.import_module(module), name)(self._service, keys)
         self._upkeep: Upkeep | None = None
         self._tending: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._restarts = False
         self._door: asyncio.Task[int] | None = None
         with contextlib.suppress(RuntimeError):
@@ -164,10 +165,12 @@ class GateActor:
     async def _start(self) -> int:
         """Open the door and begin to read the journal; return the port."""
         door = await listen(self._settings.door.host, self._settings.door.port)
-        config = uvicorn.Config(self._app, access_log=False, log_level="warning", lifespan="off")
+        config = uvicorn.Config(
+            self._app, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=DOOR_CLOSE_S_MAX
+        )
         self._server = uvicorn.Server(config)
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        self._keep(self._server.serve([door]))
+        self._serving = self._keep(self._server.serve([door]))
         self._keep(self._open())
         return int(door.getsockname()[1])
 
@@ -237,9 +240,10 @@ class GateActor:
         return os.getpid()
 
     async def stop(self) -> None:
-        """Close the door, make everything durable, save a checkpoint."""
-        if self._server is not None:
+        """Close the door after what is under way, make everything durable, save a checkpoint."""
+        if self._server is not None and self._serving is not None:
             self._server.should_exit = True
+            await self._serving
         if self._tending is not None:
             self._tending.cancel()
         gate, self._gate = self._gate, None

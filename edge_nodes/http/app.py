@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from actors.gate.service import Service, check_filters
@@ -16,7 +16,7 @@ from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
 from edge_nodes.http.problem import CONTENT_TYPE, document, render
 from tidegate import __version__
 from tidegate.errors import FieldError, InvalidError, TidegateError
-from tidegate.limits import BATCH_ITEMS_MAX, BODY_BYTES_MAX, PAGE_ITEMS_MAX
+from tidegate.limits import BATCH_ITEMS_MAX, NAME_BYTES_MAX, PAGE_ITEMS_MAX, TOKEN_BYTES_MAX
 from tidegate.payment import LabelRequest, PaymentRequest, holds_card_number
 
 _PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
@@ -67,6 +67,19 @@ class Batch(BaseModel):
     decisions: Annotated[list[PaymentRequest], Field(min_length=1, max_length=BATCH_ITEMS_MAX)]
 
 
+class PageQuery(BaseModel):
+    """Which decisions to list; all filters have to match."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS_MAX)] = 50
+    cursor: Annotated[str, Field(pattern=r"^[0-9a-f]{16}\.[1-9][0-9]{0,17}$")] | None = None
+    card: Annotated[str, Field(max_length=TOKEN_BYTES_MAX)] | None = None
+    terminal: Annotated[str, Field(max_length=NAME_BYTES_MAX)] | None = None
+    merchant: Annotated[str, Field(max_length=NAME_BYTES_MAX)] | None = None
+    outcome: Annotated[str, Field(max_length=16, description="approve, challenge, review or decline")] | None = None
+
+
 class Problem(BaseModel):
     """RFC 9457."""
 
@@ -96,12 +109,6 @@ def _need(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
         return known
 
     return caller
-
-
-def _json_only(request: Request) -> None:
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > BODY_BYTES_MAX:
-        raise InvalidError(f"body: more than {BODY_BYTES_MAX} bytes; send less")
 
 
 def _add_handlers(app: FastAPI, service: Service) -> None:
@@ -144,18 +151,9 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
     refused = _problems(401, 403, 404, 422, 503)
 
     @app.get("/v1/decisions", summary="Decisions, newest first", responses=refused)
-    async def page(
-        caller: reader,
-        limit: Annotated[int, Query(ge=1, le=PAGE_ITEMS_MAX)] = 50,
-        cursor: Annotated[str | None, Query(pattern=r"^[0-9a-f]{16}\.[1-9][0-9]{0,17}$")] = None,
-        card: Annotated[str | None, Query(max_length=64)] = None,
-        terminal: Annotated[str | None, Query(max_length=32)] = None,
-        merchant: Annotated[str | None, Query(max_length=32)] = None,
-        outcome: Annotated[str | None, Query(max_length=16)] = None,
-    ) -> dict[str, Any]:
-        asked = {"card": card, "terminal": terminal, "merchant": merchant, "outcome": outcome}
-        filters = check_filters({name: value for name, value in asked.items() if value})
-        return service.page(limit=limit, cursor=cursor, filters=filters, merchants=caller.visible)
+    async def page(caller: reader, asked: Annotated[PageQuery, Query()]) -> dict[str, Any]:
+        filters = check_filters(asked.model_dump(exclude={"limit", "cursor"}, exclude_none=True))
+        return service.page(limit=asked.limit, cursor=asked.cursor, filters=filters, merchants=caller.visible)
 
     @app.get("/v1/decisions/{decision_id}", summary="One decision with its inputs", responses=refused)
     async def get(caller: reader, decision_id: str) -> dict[str, Any]:
@@ -171,18 +169,10 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
         return service.live()
 
 
-def _add_writes(app: FastAPI, service: Service, keyring: Keyring) -> None:
+def _add_writes(app: FastAPI, service: Service) -> None:
+    """Describe what the fast path answers before FastAPI sees it: for the OpenAPI document."""
     refused = _problems(401, 403, 404, 413, 415, 422, 503)
-    labeller = Annotated[Caller, Depends(_need(keyring, Scope.LABEL))]
 
-    @app.post(
-        "/v1/labels", summary="Say how a payment turned out", responses=refused, dependencies=[Depends(_json_only)]
-    )
-    async def label(caller: labeller, body: LabelRequest) -> dict[str, Any]:
-        caller.need_merchant(body.merchant)
-        return await service.label(body)
-
-    # The fast path answers these two before FastAPI sees them; they stand here for the OpenAPI document.
     @app.post("/v1/decisions", summary="Decide a payment", responses=refused, response_model=DecisionAnswer)
     async def decide(body: PaymentRequest) -> Any:  # noqa: ANN401
         return await service.decide(body, service.ticks())
@@ -190,6 +180,10 @@ def _add_writes(app: FastAPI, service: Service, keyring: Keyring) -> None:
     @app.post("/v1/decisions/batch", summary="Decide up to 1,000 payments, a result each", responses=refused)
     async def decide_many(body: Batch) -> dict[str, Any]:
         return {"data": await service.decide_many(body.decisions, service.ticks())}
+
+    @app.post("/v1/labels", summary="Say how a payment turned out", responses=refused)
+    async def label(body: LabelRequest) -> dict[str, Any]:
+        return await service.label(body)
 
 
 def _add_live_page(app: FastAPI) -> None:
@@ -226,7 +220,7 @@ def build(service: Service, keys: bytes) -> App:
     _add_handlers(app, service)
     _add_health(app, service, keyring)
     _add_reads(app, service, keyring)
-    _add_writes(app, service, keyring)
+    _add_writes(app, service)
     _add_live_page(app)
     _secure(app)
     return FastPath(service=service, keyring=keyring, rest=app)

@@ -1,7 +1,7 @@
-"""The fast path of the door: decisions, straight from the socket to the gate, for whoever waits at a till.
+"""The fast path of the door: all that is written, straight from the socket to the gate, for whoever waits at a till.
 
-A raw ASGI application in front of FastAPI: the decision routes cost a parse, a key look-up and the gate; all other
-routes are FastAPI's.
+A raw ASGI application in front of FastAPI: what has a body costs a bounded read, a parse, a key look-up and the gate;
+all other routes are FastAPI's.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,7 +15,7 @@ from edge_nodes.http.keys import Caller, Keyring, Scope
 from edge_nodes.http.problem import document, invalid, render
 from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
 from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, INFLIGHT_REQUESTS_MAX
-from tidegate.payment import PaymentRequest
+from tidegate.payment import LabelRequest, PaymentRequest
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -24,6 +24,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _JSON: Final = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
+_LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
 
 
@@ -73,11 +74,25 @@ def parse(body: bytes) -> PaymentRequest:
     Raises:
         InvalidError: it can't be understood; each field is named.
     """
+    request: PaymentRequest = _parsed(_PAYMENT, body)
+    return request
+
+
+def parse_label(body: bytes) -> LabelRequest:
+    """Return the label that a body holds.
+
+    Raises:
+        InvalidError: it can't be understood; each field is named.
+    """
+    request: LabelRequest = _parsed(_LABEL, body)
+    return request
+
+
+def _parsed(validator: Any, body: bytes) -> Any:  # noqa: ANN401 - pydantic's compiled validators
     try:
-        request: PaymentRequest = _PAYMENT.validate_json(body)
+        return validator.validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
-    return request
 
 
 def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
@@ -109,7 +124,11 @@ class FastPath:
         self._keyring = keyring
         self._rest = rest
         self._inflight = 0
-        self._routes = {"/v1/decisions": self._decide, "/v1/decisions/batch": self._decide_many}
+        self._routes = {
+            "/v1/decisions": (self._decide, Scope.DECIDE),
+            "/v1/decisions/batch": (self._decide_many, Scope.DECIDE),
+            "/v1/labels": (self._label, Scope.LABEL),
+        }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -119,7 +138,7 @@ class FastPath:
             return
         started = self._service.ticks()
         try:
-            status, headers, body = _HTTP_OK, _JSON, await self._guarded(route, scope, receive, started)
+            status, headers, body = _HTTP_OK, _JSON, await self._guarded(*route, scope, receive, started)
         except TidegateError as error:
             self._service.meter.refused(error.code)
             status, headers, body = render(error, STATUSES.get(type(error)))
@@ -130,6 +149,7 @@ class FastPath:
     async def _guarded(
         self,
         route: Callable[[Caller, Message, Receive, float], Awaitable[bytes]],
+        needed: Scope,
         scope: Message,
         receive: Receive,
         started: float,
@@ -139,7 +159,7 @@ class FastPath:
         self._inflight += 1
         try:
             caller = self._keyring.caller(scope["headers"])
-            caller.need(Scope.DECIDE)
+            caller.need(needed)
             return await route(caller, scope, receive, started)
         finally:
             self._inflight -= 1
@@ -157,3 +177,8 @@ class FastPath:
         results = await self._service.decide_many(requests, started)
         told = [{"problem": document(r)} if isinstance(r, TidegateError) else {"decision": r} for r in results]
         return to_json({"data": told})
+
+    async def _label(self, caller: Caller, scope: Message, receive: Receive, _started: float) -> bytes:
+        request = parse_label(await read_body(scope, receive, BODY_BYTES_MAX))
+        caller.need_merchant(request.merchant)
+        return to_json(await self._service.label(request))

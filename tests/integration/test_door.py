@@ -84,7 +84,7 @@ def door(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes
     shelf.activate(shelf.put(bundle_files))
     layer = {"data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": {"port": 0}}
     key, stored = make_key("all", frozenset(Scope), os.urandom)
-    merchant_key, other = make_key("shop", frozenset({Scope.DECIDE}), os.urandom, frozenset({"m-7"}))
+    merchant_key, other = make_key("shop", frozenset({Scope.DECIDE, Scope.READ}), os.urandom, frozenset({"m-7"}))
     keys = dump_keys(KeyFile(keys=(stored, other)))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -232,7 +232,20 @@ def test_a_key_does_what_its_scopes_and_merchants_say(door: Door) -> None:
     assert door.ask("POST", "/v1/decisions", payment("scope-1", merchant="m-7"), authorization=bearer).status == 200
     other = door.ask("POST", "/v1/decisions", payment("scope-2"), authorization=bearer)
     assert (other.status, other.body["errors"][0]["field"]) == (403, "merchant")
-    assert door.ask("GET", "/v1/site", authorization=bearer).status == 403
+    assert door.ask("GET", "/metrics", authorization=bearer).status == 403
+
+
+def test_a_merchants_key_sees_no_other_merchants_decisions(door: Door) -> None:
+    bearer = f"Bearer {door.merchant_key}"
+    own = door.ask("POST", "/v1/decisions", payment("own-1", merchant="m-7")).body["decision_id"]
+    other = door.ask("POST", "/v1/decisions", payment("other-1")).body["decision_id"]
+
+    page = door.ask("GET", "/v1/decisions?limit=200", authorization=bearer).body["data"]
+    assert {item["transaction_id"] for item in page} >= {"own-1"}
+    assert all(item["transaction_id"] in {"own-1", "scope-1"} for item in page)
+    assert door.ask("GET", f"/v1/decisions/{own}", authorization=bearer).status == 200
+    assert door.ask("GET", f"/v1/decisions/{other}", authorization=bearer).status == 404
+    assert door.ask("GET", "/v1/live", authorization=bearer).status == 403
 
 
 def test_a_batch_has_a_result_each(door: Door) -> None:
@@ -279,6 +292,25 @@ def test_a_label_is_applied_once_and_one_for_an_unknown_payment_is_not(door: Doo
     assert door.ask("POST", "/v1/labels", label).body["replayed"] is True
     assert door.ask("POST", "/v1/labels", label | {"verdict": "legit"}).status == 422
     assert door.ask("POST", "/v1/labels", label | {"label_id": "l-2", "transaction_id": "nobody"}).status == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
+def test_a_body_of_unknown_length_is_read_to_its_bound_and_no_further(door: Door, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=20)
+    sent = {"authorization": f"Bearer {door.key}", "content-type": "application/json"}
+    piece = b" " * 16_384
+
+    connection.request("POST", path, iter([piece] * (BODY_BYTES_MAX // len(piece) + 1)), sent, encode_chunked=True)
+    answer = connection.getresponse()
+    problem = json.load(answer)
+    connection.close()
+
+    assert (answer.status, problem["code"]) == (413, "BODY_TOO_LARGE")
+
+
+def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:
+    answer = door.ask("GET", "/v1/decisions?outcom=decline")
+    assert (answer.status, answer.body["errors"][0]["field"]) == (422, "outcom")
 
 
 def test_metrics_and_health_answer(door: Door) -> None:
