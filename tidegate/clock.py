@@ -6,6 +6,7 @@ All times are integers, microseconds UTC since 1970.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Protocol
 
 from tidegate.limits import CLOCK_STEP_BACK_US_TOLERATED, SECOND_US
@@ -97,8 +98,14 @@ class SteadyClock:
 def rfc3339(time_us: int) -> str:
     """Return `time_us` as RFC 3339 UTC with microseconds, `2026-11-24T00:13:00.123456Z`."""
     seconds, micros = divmod(time_us, SECOND_US)
+    return f"{_rfc3339_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _rfc3339_second(seconds: int) -> str:
+    """Most times that are written lie in the same few seconds."""
     y, mo, d, h, mi, s = time.gmtime(seconds)[:6]
-    return f"{y:04d}-{mo:02d}-{d:02d}T{h:02d}:{mi:02d}:{s:02d}.{micros:06d}Z"
+    return f"{y:04d}-{mo:02d}-{d:02d}T{h:02d}:{mi:02d}:{s:02d}"
 
 
 def microseconds(moment: datetime) -> int:

@@ -105,13 +105,21 @@ def request_body(decided: Decided) -> dict[str, Any]:
 
 def reason_words(numbers: tuple[int, ...]) -> list[dict[str, Any]]:
     """Return reasons as they are answered; a number of a newer catalogue keeps its number."""
-    known = ((number, REASONS.get(number)) for number in numbers)
-    return [
-        {"code": r.code, "source": r.source.value, "text": r.text}
-        if r
-        else {"code": f"REASON_{number}", "source": "system", "text": "A reason of a newer version."}
-        for number, r in known
-    ]
+    return [_REASON_WORDS.get(number) or _newer(number) for number in numbers]
+
+
+_REASON_WORDS: Final = {
+    number: {"code": r.code, "source": r.source.value, "text": r.text} for number, r in REASONS.items()
+}
+
+
+def _newer(number: int) -> dict[str, str]:
+    return {"code": f"REASON_{number}", "source": "system", "text": "A reason of a newer version."}
+
+
+_LANE: Final = f"L{Lane.DECISIONS:d}"
+_LEVEL_WORDS: Final = tuple(level.name.lower() for level in RiskLevel)
+_MODE_WORDS: Final = tuple(mode.name.lower() for mode in Mode)
 
 
 def answer(
@@ -119,14 +127,14 @@ def answer(
 ) -> dict[str, Any]:
     """Return the answer to a decision: a pure function of its record, so a retry gets the first one again."""
     return {
-        "decision_id": f"{site}.{gate}.{epoch}.L{Lane.DECISIONS:d}.{record.seq}",
+        "decision_id": f"{site}.{gate}.{epoch}.{_LANE}.{record.seq}",
         "transaction_id": decided.transaction_id,
         "outcome": decided.outcome.word,
         "risk_score": None if decided.risk_score == NO_SCORE else decided.risk_score,
-        "risk_level": decided.risk_level.name.lower(),
+        "risk_level": _LEVEL_WORDS[decided.risk_level],
         "probability": round(decided.probability, 6),
         "reasons": reason_words(decided.reasons),
-        "mode": decided.mode.name.lower(),
+        "mode": _MODE_WORDS[decided.mode],
         "decided_by": "edge",
         "site": site,
         "bundle": decided.bundle,

@@ -8,9 +8,8 @@ width (decisions) is read as columns by `np.frombuffer`; the others carry canoni
 import hashlib
 import json
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -96,8 +95,7 @@ DECISION_BODY_BYTES: Final = DECISION.itemsize - HEAD_BYTES
 EVENT_SCHEMA: Final = "head + canonical JSON: UTF-8, sorted keys, no blanks, integers and strings only"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record: `body` are its bytes after the head."""
 
     lane: Lane

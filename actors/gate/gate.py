@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from actors.gate.answers import identity
 from actors.gate.judge import Basis, Conditions, fingerprint_of, judge
-from actors.gate.state import ENTITY_OF, First, State, count_label, find_first
+from actors.gate.state import ENTITY_OF, First, State, count_label, find_first, key_of
 from actors.journal.journal import Journal
 from actors.journal.log import Item
 from actors.window.window import Evicted, Window
@@ -109,22 +108,23 @@ class Gate:
         """
         self._must_run()
         wanted = fingerprint_of(request)
-        first = self._first(request)
+        key = key_of(request.merchant, request.transaction_id)
+        first = self._first(key, request)
         if first is None:
-            return self._decide_new(request, wanted)
+            return self._decide_new(request, wanted, key)
         if first.decided.request_hash != wanted:
             raise _conflict("transaction_id")
         self.tally.replayed += 1
         return Decision(self.journal.epoch_of(first.place), first.record, first.decided, replayed=True)
 
-    def _decide_new(self, request: PaymentRequest, wanted: bytes) -> Decision:
+    def _decide_new(self, request: PaymentRequest, wanted: bytes, key: np.uint64) -> Decision:
         if self._source is not None:
             self._source.follow(request.occurred_us)
         now_us = self._clock.now_us()
         self._check(request, now_us)
         evicted = self.window.overdue(request.card, request.terminal)
-        items = [*self._clock_items(), *(_evicted_item(one) for one in evicted)]
-        self.journal.admit([*items, _ANY_DECISION])
+        items = [*self._clock_items(), *map(_evicted_item, evicted)]
+        size = self.journal.admit([*items, _ANY_DECISION])
         # From here on the window changes, so the append must follow.
         self._note_clock()
         decided = judge(
@@ -136,9 +136,9 @@ class Gate:
             evicted=evicted,
             conditions=self._conditions,
         )
-        entries = self.journal.append([*items, (Lane.DECISIONS, Kind.DECISION, decided.to_body())], now_us)
-        place, record = entries[-1]
-        self._state.remember(self.epoch, place, record, _key(request))
+        items.append((Lane.DECISIONS, Kind.DECISION, decided.to_body()))
+        place, record = self.journal.append(items, now_us, admitted=size)[-1]
+        self._state.remember(self.epoch, place, record, key)
         self._count(decided, len(evicted))
         return Decision(self.epoch, record, decided, replayed=False)
 
@@ -177,8 +177,8 @@ class Gate:
         if self.failed is not None:
             raise NotReadyError(f"the gate has stopped: {self.failed}")
 
-    def _first(self, request: PaymentRequest | LabelRequest) -> First | None:
-        return find_first(self._state.answers, self.journal, request.merchant, request.transaction_id)
+    def _first(self, key: np.uint64, request: PaymentRequest | LabelRequest) -> First | None:
+        return find_first(self._state.answers, self.journal, key, request.merchant, request.transaction_id)
 
     def label(self, request: LabelRequest) -> tuple[dict[str, Any], int]:
         """Apply a label, and return the answer and the position that must be durable before it is told.
@@ -194,7 +194,7 @@ class Gate:
             raise _conflict("label_id")
         if known:
             return label_answer(values, replayed=True), self.journal.last_pos
-        first = self._first(request)
+        first = self._first(key_of(request.merchant, request.transaction_id), request)
         if first is None:
             raise NotFoundError(
                 "this site has no decision on that payment: send the label to the site that decided it",
@@ -230,10 +230,6 @@ def conditions_of(settings: SiteSettings, *, clock_behind: bool, damaged: bool) 
         events_clock=settings.clock.source == "events",
         offline_closed=clock_behind or damaged,
     )
-
-
-def _key(request: PaymentRequest) -> np.uint64:
-    return identity(request.merchant.encode(), request.transaction_id.encode())
 
 
 def _evicted_item(evicted: Evicted) -> Item:

@@ -44,15 +44,20 @@ class Basis:
 def bundle_mode(age_us: int, ages: Ages) -> Mode:
     """Return how fresh a model of this age is."""
     hours = age_us // HOUR_US
-    steps = ((ages.blind_hours, Mode.BLIND), (ages.stale_hours, Mode.STALE), (ages.aging_hours, Mode.AGING))
-    return next((mode for bound, mode in steps if hours >= bound), Mode.FRESH)
+    if hours < ages.aging_hours:
+        return Mode.FRESH
+    if hours < ages.stale_hours:
+        return Mode.AGING
+    return Mode.STALE if hours < ages.blind_hours else Mode.BLIND
 
 
 def fingerprint_of(request: PaymentRequest) -> bytes:
     """Return 16 bytes that are equal where two requests ask the same."""
-    r = request
-    rest = (r.card, r.terminal, r.merchant, r.channel, r.country, r.mcc, r.entry_mode, r.device)
-    return request_hash((r.transaction_id, r.occurred_us, r.amount.minor, r.amount.currency, *rest))
+    r, amount = request, request.amount
+    return request_hash(
+        f"{r.transaction_id}|{r.occurred_us}|{amount.minor}|{amount.currency}|{r.card}|{r.terminal}|{r.merchant}|"
+        f"{r.channel}|{r.country}|{r.mcc}|{r.entry_mode}|{r.device}"
+    )
 
 
 def system_reasons(conditions: Conditions, mode: Mode, *, known: bool, late: bool) -> tuple[int, ...]:

@@ -40,7 +40,14 @@ class State:
     def remember(self, epoch: EpochId, place: int, record: Record, key: np.uint64) -> None:
         """Index a decision by its payment's identity and by its `seq`."""
         self.answers.add(key, place, record.time_us)
-        self.places.setdefault(epoch, Places()).put(record.seq, place)
+        self.places_of(epoch).put(record.seq, place)
+
+    def places_of(self, epoch: EpochId) -> Places:
+        """Return where an epoch's decisions stand."""
+        places = self.places.get(epoch)
+        if places is None:
+            places = self.places[epoch] = Places()
+        return places
 
 
 def new_state(settings: SiteSettings, checkpoint: Checkpoint | None = None) -> State:
@@ -100,10 +107,10 @@ class Rebuild:
         for merchant, transaction, place, time_us in zip(*(column.tolist() for column in columns), strict=True):
             add(identity(merchant, transaction), place, time_us)
         epoch = self._records.epoch_of(int(run.locators[0]))
-        self.state.places.setdefault(epoch, Places()).put_run(rows["seq"], run.locators)
+        self.state.places_of(epoch).put_run(rows["seq"], run.locators)
 
     def _index(self, place: int, record: Record, decided: Decided) -> None:
-        key = identity(decided.merchant.encode(), decided.transaction_id.encode())
+        key = key_of(decided.merchant, decided.transaction_id)
         self.state.remember(self._records.epoch_of(place), place, record, key)
 
     def _apply(self, place: int, record: Record) -> None:
@@ -156,7 +163,9 @@ class Rebuild:
         delta = self.state.labels.add(values)
         if not delta or record.pos <= self.state.window_pos:
             return
-        first = find_first(self.state.answers, self._records, values["merchant"], values["transaction_id"])
+        merchant, transaction = values["merchant"], values["transaction_id"]
+        key = key_of(merchant, transaction)
+        first = find_first(self.state.answers, self._records, key, merchant, transaction)
         if first is not None:
             count_label(self.state.window, first.decided, record.time_us, delta)
 
@@ -174,8 +183,13 @@ class First(NamedTuple):
     decided: Decided
 
 
-def find_first(answers: Answers, records: Records, merchant: str, transaction_id: str) -> First | None:
-    """Return the first decision on a payment, as the index of answers knows it."""
+def key_of(merchant: str, transaction_id: str) -> np.uint64:
+    """Return the 64-bit hash of a payment's identity."""
+    return identity(merchant.encode(), transaction_id.encode())
+
+
+def find_first(answers: Answers, records: Records, key: np.uint64, merchant: str, transaction_id: str) -> First | None:
+    """Return the first decision on a payment, as the index of answers knows it; `key` is `key_of` it."""
     found: list[First] = []
 
     def is_it(place: int) -> bool:
@@ -184,5 +198,5 @@ def find_first(answers: Answers, records: Records, merchant: str, transaction_id
         found.append(First(place, record, decided))
         return (decided.merchant, decided.transaction_id) == (merchant, transaction_id)
 
-    place = answers.find(identity(merchant.encode(), transaction_id.encode()), is_it)
+    place = answers.find(key, is_it)
     return None if place < 0 else found[-1]

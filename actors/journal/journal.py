@@ -142,10 +142,11 @@ class Journal:
 
     # Writing.
 
-    def append(self, items: Sequence[Item], time_us: int) -> tuple[Entry, ...]:
+    def append(self, items: Sequence[Item], time_us: int, *, admitted: int | None = None) -> tuple[Entry, ...]:
         """Number and chain `items` as one append; return their locators and records. Touches no disk.
 
-        They are all there or none is, after a crash too. Every error leaves the journal as it was.
+        They are all there or none is, after a crash too. Every error leaves the journal as it was. `admitted` is what
+        `admit` returned for bodies of these sizes, with nothing appended since; without it they are admitted here.
 
         Raises:
             JournalError: the journal has failed.
@@ -153,7 +154,7 @@ class Journal:
             OverloadedError: too much waits for a flush.
             ValueError: not a possible append.
         """
-        return self._log.append(items, self.admit(items), time_us)
+        return self._log.append(items, self.admit(items) if admitted is None else admitted, time_us)
 
     def admit(self, items: Sequence[Item]) -> int:
         """Return the size of an append of `items`, or raise what `append` would; only the bodies' sizes matter.

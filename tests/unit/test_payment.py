@@ -290,8 +290,8 @@ def test_every_word_of_a_request_has_a_number_to_be_stored_by() -> None:
     assert len(set(ENTRY_MODES.values())) == 6
 
 
-@given(st.lists(st.text("ab1", max_size=4), min_size=1, max_size=4), st.lists(st.text("ab1", max_size=4), min_size=1))
+@given(st.text("ab1", max_size=4), st.text("ab1", max_size=4))
 @settings(max_examples=60)
-def test_two_bodies_have_one_hash_only_where_they_are_one(one: list[str], other: list[str]) -> None:
+def test_two_bodies_have_one_hash_only_where_they_are_one(one: str, other: str) -> None:
     assert (request_hash(one) == request_hash(other)) == (one == other)
     assert len(request_hash(one)) == 16

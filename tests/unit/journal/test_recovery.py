@@ -510,7 +510,7 @@ def test_a_forged_record_breaks_the_chain_at_the_next_segment(rig: Any) -> None:
     seed = append_seed(journal.epoch, 1)
     head = parse_append(memoryview(rig.disk.read(rig.segments()[0])), start, seed)
     assert head is not None
-    forged = replace(record, body=bytes(len(record.body))).to_bytes()
+    forged = record._replace(body=bytes(len(record.body))).to_bytes()
     mended = pack_append(seed, start, 1, head.durable_pos, head.first_pos, head.next_seqs, forged)
     rig.disk.garble(rig.segments()[0], start, mended)
 
