@@ -67,6 +67,13 @@ def test_every_error_renders_as_a_problem_with_its_code(kind: type[TidegateError
     assert status >= 400
 
 
+def test_each_branch_of_the_tree_has_its_status() -> None:
+    named = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "NOT_FOUND": 404, "IDEMPOTENCY_CONFLICT": 422}
+    named |= {"INVALID_REQUEST": 422, "CARD_NUMBER_REFUSED": 422, "SYS_DISK_FULL": 503, "ERROR": 500}
+
+    assert {kind.code: status_of(kind("x")) for kind in ERRORS if kind.code in named} == named
+
+
 def test_only_what_may_be_tried_again_says_when() -> None:
     for kind in ERRORS:
         names = {name for name, _ in render(kind("x"))[1]}
