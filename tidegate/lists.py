@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tidegate.decision import NUMBERS, Outcome
-from tidegate.limits import LIST_ENTRIES_MAX, TOKEN_BYTES_MAX
+from tidegate.limits import LIST_ENTRIES_MAX
+from tidegate.payment import TokenText
 from tidegate.policy import Hit, Strength
 
 Entity = Literal["card", "device", "terminal", "merchant"]
@@ -34,7 +35,7 @@ class ListEntry(BaseModel):
 
     list: ListName
     entity: Entity
-    value: Annotated[str, Field(min_length=1, max_length=TOKEN_BYTES_MAX)]
+    value: TokenText
 
 
 class Lists(BaseModel):

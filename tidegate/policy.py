@@ -118,11 +118,17 @@ def decide(
     outcome = cheapest(round(probability * MILLION), amount_minor, policy.costs)
     if not hits:
         said = () if outcome is Outcome.APPROVE else (_MODEL_REASONS[outcome],)
-        return Verdict(outcome, (said + system)[:REASON_SLOTS])
+        return Verdict(outcome, _fitting(said, system))
     strongest = max(hit.strength for hit in hits)
     winners = [hit for hit in hits if hit.strength is strongest]
     final = max(hit.outcome for hit in winners)
     if strongest is Strength.SOFT:
         final = max(final, outcome)
     named = tuple(dict.fromkeys(hit.reason for hit in winners if hit.outcome is final)) or (_MODEL_REASONS[final],)
-    return Verdict(final, (named[: REASON_SLOTS - len(system)] + system)[:REASON_SLOTS])
+    return Verdict(final, _fitting(named, system))
+
+
+def _fitting(named: tuple[int, ...], system: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the reasons that have a slot: how a decision was made is kept before who brought it about."""
+    kept = system[:REASON_SLOTS]
+    return named[: REASON_SLOTS - len(kept)] + kept

@@ -4,7 +4,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from tidegate.errors import FieldError, SettingsError
 from tidegate.limits import (
@@ -16,7 +17,7 @@ from tidegate.limits import (
     SEGMENT_BYTES_MIN,
     TERMINALS_MAX,
 )
-from tidegate.money import CURRENCIES
+from tidegate.money import decimals
 from tidegate.records import fingerprint
 
 
@@ -27,22 +28,43 @@ class _Section(BaseModel):
 class Door(_Section):
     """Where the site listens."""
 
-    host: Annotated[str, Field(description="address; loopback by default, since TLS ends in front of the door")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, Field(ge=0, le=65535, description="port of the HTTP door; 0 takes a free one")] = 8410
+    host: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="IP address; loopback, because TLS ends in front of the door and no key may pass in clear",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Field(
+            ge=0, le=65535, description="TCP port; 8410, because site n's door is 84n0; 0 takes a free one, for tests"
+        ),
+    ] = 8410
 
 
 class Journal(_Section):
     """How much the journal may take and how it reaches the disk."""
 
-    segment_bytes: Annotated[int, Field(ge=SEGMENT_BYTES_MIN, description="bytes of one segment file")] = SEGMENT_BYTES
-    bytes_max: Annotated[int, Field(ge=64 * MIB, description="bytes of all segments")] = JOURNAL_BYTES_MAX
+    segment_bytes: Annotated[
+        int,
+        Field(
+            ge=SEGMENT_BYTES_MIN,
+            description="bytes of one segment file; 16 MiB, because sealing is rare then and one still ships whole",
+        ),
+    ] = SEGMENT_BYTES
+    bytes_max: Annotated[
+        int,
+        Field(
+            ge=64 * MIB,
+            description="bytes of all segments; 8 GiB, because the 14 million decisions in it last a week without a network",
+        ),
+    ] = JOURNAL_BYTES_MAX
     flush: Annotated[
         Literal["auto", "inline", "thread"],
         Field(
-            description="who waits for the disk: the loop itself (a fast disk loses more by the hand-over), a thread, "
-            "or whichever suits the flush measured at the start"
+            description="word for who waits for the disk: the loop (a fast disk loses more by the hand-over) or a "
+            "thread; auto, because which is faster is measured at each start"
         ),
     ] = "auto"
 
@@ -50,19 +72,36 @@ class Journal(_Section):
 class Window(_Section):
     """How much history the site holds."""
 
-    cards_max: Annotated[int, Field(ge=16, le=10_000_000, description="cards, 1 KiB each")] = CARDS_MAX
-    terminals_max: Annotated[int, Field(ge=1, le=1_000_000, description="terminals of this site")] = TERMINALS_MAX
+    cards_max: Annotated[
+        int,
+        Field(
+            ge=16, le=10_000_000, description="cards of 1 KiB each; 100,000, because a small machine can spare 100 MiB"
+        ),
+    ] = CARDS_MAX
+    terminals_max: Annotated[
+        int,
+        Field(
+            ge=1, le=1_000_000, description="terminals of this site; 4,096, because that leaves the largest site room"
+        ),
+    ] = TERMINALS_MAX
     checkpoint_every_records: Annotated[
-        int, Field(ge=100, description="records between checkpoints; more means a longer start")
+        int,
+        Field(ge=100, description="records between checkpoints; 200,000, because a start replays them in two seconds"),
     ] = CHECKPOINT_EVERY_RECORDS
 
 
 class Ages(_Section):
     """From which age on the model counts as older: hours since it was trained."""
 
-    aging_hours: Annotated[int, Field(ge=1, description="a model is retrained weekly: two were missed")] = 14 * 24
-    stale_hours: Annotated[int, Field(ge=1, description="a month of missed retraining")] = 45 * 24
-    blind_hours: Annotated[int, Field(ge=1, description="a season: habits have changed")] = 120 * 24
+    aging_hours: Annotated[
+        int, Field(ge=1, description="hours; 14 days, because a model is retrained weekly and two were missed")
+    ] = 14 * 24
+    stale_hours: Annotated[
+        int, Field(ge=1, description="hours; 45 days, because a month of retraining was missed beside that")
+    ] = 45 * 24
+    blind_hours: Annotated[int, Field(ge=1, description="hours; 120 days, because habits change with the season")] = (
+        120 * 24
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -75,7 +114,11 @@ class ClockSettings(_Section):
     """Where time comes from."""
 
     source: Annotated[
-        Literal["system", "events"], Field(description="events follows a replayed stream; refused in production")
+        Literal["system", "events"],
+        Field(
+            description="word; system, because money is decided at wall time; events follows a replayed stream and is "
+            "refused in production"
+        ),
     ] = "system"
 
 
@@ -85,24 +128,58 @@ class SiteSettings(_Section):
     Data lives in `data_dir`; the machine mark outside it, so that a copied folder is noticed on another machine.
     """
 
-    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="name of the site")] = "site-1"
-    gate: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="name of the gate")] = "g0"
-    profile: Annotated[Literal["production", "demo"], Field(description="production refuses what is unsafe there")] = (
-        "production"
-    )
-    currency: Annotated[str, Field(description="ISO 4217; one a site, so that sums of amounts mean something")] = "EUR"
-    data_dir: Annotated[str, Field(min_length=1, description="folder of journal, checkpoints, bundles, keys")]
-    machine_mark: Annotated[str, Field(min_length=1, description="file outside data_dir that names this machine")]
+    site: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+            description="name of the site; site-1, because one machine runs one until it is told otherwise",
+        ),
+    ] = "site-1"
+    gate: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+            description="name of the gate; g0, because a site has one, and identities leave room for more",
+        ),
+    ] = "g0"
+    profile: Annotated[
+        Literal["production", "demo"],
+        Field(description="word; production, because what is unsafe has to be asked for"),
+    ] = "production"
+    currency: Annotated[
+        str,
+        Field(description="ISO 4217 code; EUR, and one a site, because sums of amounts mean something in one only"),
+    ] = "EUR"
+    data_dir: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="folder of journal, checkpoints, bundles, keys; no default, because losing it matters",
+        ),
+    ]
+    machine_mark: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="file that names this machine; no default, because it must not move with data_dir",
+        ),
+    ]
     door: Door = Door()
     journal: Journal = Journal()
     window: Window = Window()
     ages: Ages = Ages()
     clock: ClockSettings = ClockSettings()
 
+    @field_validator("currency")
+    @classmethod
+    def _paid_with(cls, currency: str) -> str:
+        decimals(currency)
+        return currency
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.currency not in CURRENCIES:
-            raise ValueError(f"currency: {self.currency!r} is no ISO 4217 code that people pay with")
+        if f"{self.machine_mark}/".startswith(self.data_dir.rstrip("/") + "/"):
+            raise ValueError("machine_mark: it lies in data_dir; a copy of the folder would bring its machine along")
         if self.profile == "production" and self.clock.source == "events":
             raise ValueError('clock.source: "events" is refused under the production profile')
         return self
@@ -135,6 +212,14 @@ def parse(name: str, text: str) -> dict[str, Any]:
         raise SettingsError(f"{name}: {error}. Mend the file and start again.") from error
 
 
+def _told(details: ErrorDetails) -> FieldError:
+    message = details["msg"].removeprefix("Value error, ")
+    if details["loc"]:
+        return FieldError(".".join(map(str, details["loc"])), message)
+    field, _, rest = message.partition(": ")  # of what two fields say together, the message names the one to change
+    return FieldError(field, rest)
+
+
 def site_settings(layers: Sequence[Mapping[str, Any]], *, names: str) -> SiteSettings:
     """Return the validated settings of a site; `names` says which files the layers came from.
 
@@ -144,6 +229,6 @@ def site_settings(layers: Sequence[Mapping[str, Any]], *, names: str) -> SiteSet
     try:
         return SiteSettings.model_validate(merge(layers))
     except ValidationError as error:
-        fields = tuple(FieldError(".".join(map(str, e["loc"])) or "settings", e["msg"]) for e in error.errors())
+        fields = tuple(map(_told, error.errors()))
         said = "; ".join(f"{field.field}: {field.message}" for field in fields)
         raise SettingsError(f"{names}: {said}", fields=fields) from error

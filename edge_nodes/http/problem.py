@@ -17,6 +17,7 @@ from tidegate.errors import (
     TidegateError,
     UnauthenticatedError,
 )
+from tidegate.payment import holds_card_number
 
 CONTENT_TYPE: Final = b"application/problem+json"
 _FIELDS_MAX: Final = 20
@@ -64,8 +65,11 @@ def render(error: TidegateError, status: int | None = None) -> tuple[int, list[t
 
 def _place(details: ErrorDetails) -> str:
     """Name where an error is; a name that a caller made up is not repeated, since it may hold anything."""
-    known = [str(name) if isinstance(name, int) or _SAFE_NAME.fullmatch(name) else "?" for name in details["loc"]]
-    return ".".join(known) or "body"
+    return ".".join(str(name) if isinstance(name, int) or _is_safe(name) else "?" for name in details["loc"]) or "body"
+
+
+def _is_safe(name: str) -> bool:
+    return _SAFE_NAME.fullmatch(name) is not None and not holds_card_number(name)
 
 
 def invalid(error: ValidationError, *, prefix: str = "") -> InvalidError:

@@ -1,0 +1,62 @@
+"""The words of a verdict: an order, a word for each number, and a catalogue that never says a thing twice."""
+
+import re
+
+import pytest
+
+from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, REASONS, Outcome, Source, Verdict
+from tidegate.records import REASON_SLOTS
+
+RANGES = {
+    Source.MODEL: range(100, 200),
+    Source.LIST: range(200, 300),
+    Source.SYSTEM: range(900, 1_000),
+}
+
+
+def test_the_more_severe_outcome_is_the_greater() -> None:
+    assert Outcome.DECLINE > Outcome.REVIEW > Outcome.CHALLENGE > Outcome.APPROVE
+
+
+def test_each_outcome_is_written_as_its_name() -> None:
+    assert [outcome.word for outcome in Outcome] == [outcome.name.lower() for outcome in Outcome]
+    assert len(OUTCOME_WORDS) == len(Outcome)
+
+
+def test_codes_are_upper_snake_and_found_by_number_and_by_name() -> None:
+    assert [code for code in NUMBERS if not re.fullmatch(r"[A-Z]+(_[A-Z]+)+", code)] == []
+    assert {NUMBERS[reason.code]: reason for reason in REASONS.values()} == REASONS
+
+
+def test_a_reason_fits_its_column_and_stands_in_the_range_of_its_source() -> None:
+    assert [r for r in REASONS.values() if not 0 < r.number < 1 << 16 or r.number not in RANGES[r.source]] == []
+
+
+def test_fallbacks_and_nothing_else_begin_with_sys() -> None:
+    assert [r for r in REASONS.values() if r.code.startswith("SYS_") != (r.source is Source.SYSTEM)] == []
+
+
+def test_each_reason_is_a_sentence_of_its_own() -> None:
+    texts = [reason.text for reason in REASONS.values()]
+
+    assert [text for text in texts if not (text[0].isupper() and text.endswith("."))] == []
+    assert len(set(texts)) == len(texts)
+
+
+def test_numbers_once_given_keep_their_code() -> None:
+    given = {100: "MODEL_CHALLENGE", 101: "MODEL_REVIEW", 102: "MODEL_DECLINE", 200: "LIST_HARD_BLOCK"}
+    given |= {201: "LIST_OVERRIDE", 202: "LIST_SOFT_BLOCK", 900: "SYS_FEATURES_PARTIAL", 901: "SYS_CLOCK"}
+    given |= {902: "SYS_CLOCK_EVENTS", 903: "SYS_TIME_CLAMPED", 904: "SYS_BUNDLE_AGING", 905: "SYS_BUNDLE_STALE"}
+    given |= {906: "SYS_BUNDLE_BLIND", 907: "SYS_OFFLINE_CLOSED"}
+
+    assert {number: REASONS[number].code for number in given} == given
+
+
+def test_an_error_never_looks_like_a_score() -> None:
+    assert not 0 <= NO_SCORE <= 100
+
+
+def test_a_verdict_has_no_more_reasons_than_slots() -> None:
+    assert Verdict(Outcome.DECLINE, (1,) * REASON_SLOTS).reasons
+    with pytest.raises(ValueError, match=f"at most {REASON_SLOTS} reasons, got {REASON_SLOTS + 1}"):
+        Verdict(Outcome.DECLINE, (1,) * (REASON_SLOTS + 1))
