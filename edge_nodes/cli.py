@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -105,7 +106,7 @@ def up(
 
 @app.command(context_settings=_PASSED_ON)
 def run(context: typer.Context, config: Configs = None) -> None:
-    """Run a site until it is told to stop (SIGINT); what stands after -- goes to the training of a first model."""
+    """Run a site until it is told to stop (Ctrl-C, SIGTERM); what follows -- goes to the first training."""
     with site(load(config), _say, *context.args) as running:
         _say(f"door: {running.url}")
         try:
@@ -208,7 +209,8 @@ def journal_show(
 
 
 def main() -> None:
-    """Run a command; what goes wrong is told in a sentence."""
+    """Run a command; what goes wrong is told in a sentence. SIGTERM stops in order, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except TidegateError as error:

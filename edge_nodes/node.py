@@ -85,8 +85,7 @@ def _environment(mark: str, token: str) -> dict[str, str]:
     }
 
 
-def _ray_command(port: int, dashboard: int, folder: str) -> list[str]:
-    ports = {name: free_port() for name in ("ray-client-server-port", "dashboard-agent-listen-port")}
+def _ray_command(port: int, dashboard: int, client: int, folder: str) -> list[str]:
     options = {
         "node-ip-address": _NODE,
         "port": port,
@@ -95,7 +94,8 @@ def _ray_command(port: int, dashboard: int, folder: str) -> list[str]:
         "num-cpus": max(os.cpu_count() or 1, 2),
         "object-store-memory": _OBJECT_STORE_BYTES,
         "temp-dir": folder,
-        **ports,
+        "ray-client-server-port": client,
+        "dashboard-agent-listen-port": free_port(),
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     ray_script = str(Path(sys.executable).parent / "ray")
@@ -119,26 +119,40 @@ def cluster(mark: str, log: Path) -> Iterator[Cluster]:
 def _start(environment: dict[str, str], folder: str, log: Path) -> "tuple[subprocess.Popen[bytes], str, str]":
     """Start Ray, again where it gave up on itself; return its process, address and dashboard."""
     for _ in range(_RAY_ATTEMPTS):
-        port, dashboard = free_port(), free_port()
-        command = _ray_command(port, dashboard, folder)
+        port, dashboard, client = free_port(), free_port(), free_port()
+        command = _ray_command(port, dashboard, client, folder)
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own environment's Ray
                 command, env=environment, stdout=output, stderr=output, start_new_session=True
             )
-        if _answers(port, process, log):
+        # The client server is of no use here, can't be left out, and takes the whole cluster with it where it fails.
+        if _answers(port, process) and _answers(client, process) and _said(log, process):
             return process, f"{_NODE}:{port}", f"http://127.0.0.1:{dashboard}"
         process.terminate()
         _wait(process)
     raise TemporaryError(f"Ray didn't start in {_RAY_ATTEMPTS} attempts; read {log}")
 
 
-def _answers(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
-    """Wait until the cluster answers; False where it ended or takes too long."""
+def _answers(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until somebody listens; False where the process ended or takes too long."""
+
+    def listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((_NODE, port)) == 0
+
+    return _until(listening, process)
+
+
+def _said(log: Path, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until Ray says that it runs."""
+    return _until(lambda: b"Ray runtime started" in log.read_bytes(), process)
+
+
+def _until(done: Callable[[], bool], process: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + _RAY_START_S
     while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((_NODE, port)) == 0 and b"Ray runtime started" in log.read_bytes():
-                return True
+        if done():
+            return True
         _pause()
     return False
 

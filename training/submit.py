@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
+import logging
 import os
 import shlex
 import sys
@@ -140,6 +141,7 @@ async def _within(deadline_s: float, client: JobSubmissionClient, job: str) -> s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Submit, follow, print the result; end with 1 and the reason on stderr where there is none."""
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # how its socket closes is no news
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--address", default="http://127.0.0.1:8265", help="of the cluster's dashboard")
     own.add_argument("--deadline-s", type=float, default=600.0, help="how long to follow the job, in seconds")

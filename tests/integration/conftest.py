@@ -19,6 +19,7 @@ import pytest
 START_S = 120
 STOP_S = 60
 ATTEMPTS = 3  # Ray gives its own raylet 30 s, which a busy machine may not keep
+NODE = "127.0.0.2"  # Ray replaces 127.0.0.1 by the machine's outside address
 MARK = "TIDEGATE_TEST_CLUSTER"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +70,7 @@ def _environment(mark: str, token: str) -> dict[str, str]:
 
 def _command(port: int, dashboard: int, folder: str) -> list[str]:
     flags = {
-        "node-ip-address": "127.0.0.1",
+        "node-ip-address": NODE,
         "port": port,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": dashboard,
@@ -84,6 +85,13 @@ def _command(port: int, dashboard: int, folder: str) -> list[str]:
     return [ray, "start", "--head", "--block", "--disable-usage-stats", *(f"--{k}={v}" for k, v in flags.items())]
 
 
+def _runs(command: list[str], log: Path) -> bool:
+    """Return whether Ray says so and its client server listens, which takes the cluster with it where it fails."""
+    client = next(int(flag.partition("=")[2]) for flag in command if flag.startswith("--ray-client-server-port="))
+    with socket.socket() as probe:
+        return b"Ray runtime started" in log.read_bytes() and probe.connect_ex((NODE, client)) == 0
+
+
 def _start(command: list[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
     """Return the running `ray start`, which ends when the cluster does."""
     for _ in range(ATTEMPTS):
@@ -92,8 +100,8 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> "subpr
                 command, env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
             )
         try:
-            _until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None, START_S)  # noqa: B023
-            if process.poll() is None:
+            runs_or_ended = _until(lambda: _runs(command, log) or process.poll() is not None, START_S)  # noqa: B023
+            if runs_or_ended and process.poll() is None:
                 return process
         except KeyboardInterrupt:
             _stop(process, environment[MARK])
@@ -125,7 +133,7 @@ def ray_cluster() -> Iterator[RayCluster]:
     with tempfile.TemporaryDirectory(prefix="tgt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         process = _start(_command(port, dashboard, folder), environment, Path(folder) / "start.log")
         try:
-            yield RayCluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, environment)
+            yield RayCluster(f"{NODE}:{port}", f"http://127.0.0.1:{dashboard}", token, environment)
         finally:
             left = _stop(process, mark)
         assert left == [], "processes of the cluster outlived it"

@@ -95,8 +95,8 @@ function show(live) {
   measure(total);
   document.title = `${live.site} | Tidegate`;
   byId("site").textContent = live.site;
-  byId("p50").textContent = live.p50_ms ?? "–";
-  byId("p99").textContent = live.p99_ms ?? "–";
+  byId("p50").textContent = live.p50_ms?.toPrecision(3) ?? "–";
+  byId("p99").textContent = live.p99_ms?.toPrecision(3) ?? "–";
   byId("cards").textContent = live.cards.toLocaleString("en");
   byId("bundle").textContent = live.bundle;
   byId("outcomes").replaceChildren(...OUTCOMES.map((name) => share(name, live.outcomes[name], total)));
