@@ -35,7 +35,7 @@ import numpy as np
 from actors.gate.actor import flush_us
 from edge_nodes.node import reaped
 from tests.bench.contenders import NAMES, Contender, Setting, contenders, environment, settings, started
-from tests.bench.cpu import cpu_s, rss_mib
+from tests.bench.cpu import cpu_s, memory_mib
 from tests.bench.model import put_on_shelf
 from tests.bench.payments import batches, rests
 
@@ -176,12 +176,14 @@ def of_gate(cells: dict[int, Cell], gate: Contender, plan: Plan, now_us: int) ->
     approved = np.concatenate([part for cell in cells.values() for part in cell.approved])
     per_s = see_cards(gate, plan.cards, now_us)
     busy = cells[CONNECTIONS[-1]]
+    now_mib, peak_mib = memory_mib(gate.pids[0])
     return {
         "decisions_per_cpu_second": round(busy.count / busy.cpu_s),
         "approve_share": round(float(approved.mean()), 4),
         "batch_decisions_per_second": round(per_s),
         "gate_cards": plan.cards,
-        "gate_rss_mib": round(rss_mib(gate.pids[0]), 1),
+        "gate_rss_mib": round(now_mib, 1),
+        "gate_peak_rss_mib": round(peak_mib, 1),
     }
 
 
