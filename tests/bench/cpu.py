@@ -20,10 +20,11 @@ def _ticks(pid: int) -> int:
     return int(fields[_USER]) + int(fields[_SYSTEM])
 
 
-def rss_mib(pid: int) -> float:
-    """Return a process's resident memory, shared libraries included."""
+def memory_mib(pid: int) -> tuple[float, float]:
+    """Return a process's resident memory, shared libraries included: now, and the most there ever was."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+    kib = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(kib["VmRSS"].split()[0]) / 1024, int(kib["VmHWM"].split()[0]) / 1024
 
 
 def named(pids: Iterable[int], *prefixes: str) -> tuple[int, ...]:

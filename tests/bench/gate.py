@@ -35,7 +35,7 @@ import numpy as np
 from actors.gate.actor import flush_us
 from edge_nodes.node import reaped
 from tests.bench.contenders import NAMES, Contender, Setting, contenders, environment, settings, started
-from tests.bench.cpu import cpu_s, rss_mib
+from tests.bench.cpu import cpu_s, memory_mib
 from tests.bench.model import put_on_shelf
 from tests.bench.payments import batches, rests
 
@@ -176,12 +176,14 @@ def of_gate(cells: dict[int, Cell], gate: Contender, plan: Plan, now_us: int) ->
     approved = np.concatenate([part for cell in cells.values() for part in cell.approved])
     per_s = see_cards(gate, plan.cards, now_us)
     busy = cells[CONNECTIONS[-1]]
+    now_mib, peak_mib = memory_mib(gate.pids[0])
     return {
         "decisions_per_cpu_second": round(busy.count / busy.cpu_s),
         "approve_share": round(float(approved.mean()), 4),
         "batch_decisions_per_second": round(per_s),
         "gate_cards": plan.cards,
-        "gate_rss_mib": round(rss_mib(gate.pids[0]), 1),
+        "gate_rss_mib": round(now_mib, 1),
+        "gate_peak_rss_mib": round(peak_mib, 1),
     }
 
 
@@ -198,6 +200,12 @@ def ratios(table: dict[str, dict[str, Numbers]]) -> Numbers:
     return found
 
 
+def unwind_on_signals() -> None:
+    """Let SIGTERM do what Ctrl-C does: stop everything that was started, in order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def run(names: Sequence[str], plan: Plan, folder: Path, say: Say) -> dict[str, Any]:
     """Do the whole bench in a folder; return its result."""
     mark, now_us = secrets.token_hex(8), time.time_ns() // 1000
@@ -208,7 +216,8 @@ def run(names: Sequence[str], plan: Plan, folder: Path, say: Say) -> dict[str, A
         model = put_on_shelf(site_folder / "bundles", now_us)
         setting = Setting(folder=folder, model=model, environment=environment(mark), say=say)
         flush_ms = flush_us(site_folder) / 1000
-        with generator(setting, plan, now_us) as sender, contenders(names, setting) as running:
+        with contenders(names, setting) as running, generator(setting, plan, now_us) as sender:
+            unwind_on_signals()  # joining a Ray cluster puts Ray's own handler there, which aborts
             spins = [spin_ns()]
             cells = measure(running, sender, plan, say)
             spins.append(spin_ns())
@@ -297,8 +306,7 @@ def main() -> None:
     chosen = _parser().parse_args()
     plan = QUICK if chosen.quick else FULL
     plan = Plan(chosen.seconds or plan.seconds, plan.rounds, plan.bodies, plan.cards)
-    # Unwinds everything that was started, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    unwind_on_signals()
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -306,6 +314,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="tgb-", ignore_cleanup_errors=True) as folder:
         told = run(chosen.contenders or _default(), plan, Path(folder), say)
+    say("stopped")
     show(told)
     line = json.dumps(told)
     if chosen.json is not None:
