@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final, Literal
-
-from tidegate.records import REASON_SLOTS
+from typing import Final, Literal, NamedTuple
 
 
 class Outcome(IntEnum):
@@ -100,13 +98,11 @@ if len(REASONS) != len(_ALL) or len(NUMBERS) != len(_ALL):
     raise AssertionError("reason numbers and codes are unique")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the policy says of one payment: the outcome and the numbers of its reasons, weightiest first."""
+class Verdict(NamedTuple):
+    """What the policy says of one payment: the outcome and the numbers of its reasons, weightiest first.
+
+    There are `REASON_SLOTS` reasons at the most: so many the record holds.
+    """
 
     outcome: Outcome
     reasons: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.reasons) > REASON_SLOTS:
-            raise ValueError(f"a verdict has at most {REASON_SLOTS} reasons, got {len(self.reasons)}")

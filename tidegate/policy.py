@@ -101,10 +101,13 @@ _MODEL_REASONS: Final = {
 }
 
 
+_OUTCOMES: Final = tuple(Outcome)
+
+
 def cheapest(probability_ppm: int, amount_minor: int, costs: Costs) -> Outcome:
     """Return the outcome of the lowest expected cost; of equals the mildest."""
     prices = expected_costs(probability_ppm, amount_minor, costs)
-    return Outcome(prices.index(min(prices)))
+    return _OUTCOMES[prices.index(min(prices))]
 
 
 def decide(
@@ -116,9 +119,10 @@ def decide(
     numbers of the `SYS_*` reasons that mark how the decision was made. They are kept whatever the outcome.
     """
     outcome = cheapest(round(probability * MILLION), amount_minor, policy.costs)
+    if not hits and outcome is Outcome.APPROVE:
+        return Verdict(outcome, system[:REASON_SLOTS])
     if not hits:
-        said = () if outcome is Outcome.APPROVE else (_MODEL_REASONS[outcome],)
-        return Verdict(outcome, _fitting(said, system))
+        return Verdict(outcome, _fitting((_MODEL_REASONS[outcome],), system))
     strongest = max(hit.strength for hit in hits)
     winners = [hit for hit in hits if hit.strength is strongest]
     final = max(hit.outcome for hit in winners)

@@ -1,7 +1,7 @@
 """The judgement: features, score, policy, as one value. The same where a payment is decided and where replayed."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from actors.scorer.model import Scorer
 from actors.window.window import Evicted, Window
@@ -22,13 +22,15 @@ _BUNDLE_REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(NamedTuple):
     """What was true of the site while it decided, beside its data."""
 
     clock_behind: bool
     events_clock: bool
     offline_closed: bool
+
+
+_CLEAN: Final = Conditions(clock_behind=False, events_clock=False, offline_closed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def fingerprint_of(request: PaymentRequest) -> bytes:
 
 def system_reasons(conditions: Conditions, mode: Mode, *, known: bool, late: bool) -> tuple[int, ...]:
     """Return the SYS_* reasons that say under which conditions a decision was made."""
+    if known and not late and mode is Mode.FRESH and conditions == _CLEAN:
+        return ()
     said = (
         (not known, "SYS_FEATURES_PARTIAL"),
         (late, "SYS_TIME_CLAMPED"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.decided import Decided, answer, reason_words, record_id
+from tidegate.decided import Decided, answer, reason_words
 from tidegate.decision import NO_SCORE, NUMBERS, REASONS, Outcome
 from tidegate.ids import EpochId, GateId, RecordId, SiteId
 from tidegate.records import (
@@ -135,7 +135,7 @@ def test_the_decisions_id_is_its_records() -> None:
     decided = plain()
     told = answer(SITE, GATE, EPOCH, record(decided, 42), decided, replayed=False)["decision_id"]
 
-    assert RecordId.parse(told) == record_id(SITE, GATE, EPOCH, record(decided, 42))
+    assert RecordId.parse(told) == RecordId(SITE, GATE, EPOCH, Lane.DECISIONS, 42)
 
 
 def test_every_reason_of_the_catalogue_is_told_and_a_newer_one_keeps_its_number() -> None:

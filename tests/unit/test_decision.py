@@ -2,10 +2,7 @@
 
 import re
 
-import pytest
-
-from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, REASONS, Outcome, Source, Verdict
-from tidegate.records import REASON_SLOTS
+from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, REASONS, Outcome, Source
 
 RANGES = {
     Source.MODEL: range(100, 200),
@@ -54,9 +51,3 @@ def test_numbers_once_given_keep_their_code() -> None:
 
 def test_an_error_never_looks_like_a_score() -> None:
     assert not 0 <= NO_SCORE <= 100
-
-
-def test_a_verdict_has_no_more_reasons_than_slots() -> None:
-    assert Verdict(Outcome.DECLINE, (1,) * REASON_SLOTS).reasons
-    with pytest.raises(ValueError, match=f"at most {REASON_SLOTS} reasons, got {REASON_SLOTS + 1}"):
-        Verdict(Outcome.DECLINE, (1,) * (REASON_SLOTS + 1))
