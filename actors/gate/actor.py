@@ -5,6 +5,7 @@ The door's application is handed in as an import path, so that the room knows no
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import secrets
@@ -166,7 +167,14 @@ class GateActor:
         """Open the door and begin to read the journal; return the port."""
         door = await listen(self._settings.door.host, self._settings.door.port)
         config = uvicorn.Config(
-            self._app, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=DOOR_CLOSE_S_MAX
+            self._app,
+            http=self._app.protocol,
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=DOOR_CLOSE_S_MAX,
         )
         self._server = uvicorn.Server(config)
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
@@ -196,6 +204,8 @@ class GateActor:
             journal=gate.journal, inline=inline, on_failure=self._disk_failed, on_flush=self._service.meter.flush
         )
         self._gate, self._committer = gate, committer
+        gc.collect()
+        gc.freeze()  # all that lives as long as the gate: a collection beside decisions needn't look at it
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
         self._service.opened(gate, committer)
         self._tending = self._keep(self._upkeep.run())

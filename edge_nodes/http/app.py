@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from actors.gate.service import Service, check_filters
-from edge_nodes.http.fast import STATUSES, App, FastPath
+from edge_nodes.http.fast import STATUSES, FastPath
 from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
 from edge_nodes.http.problem import CONTENT_TYPE, document, render
 from tidegate import __version__
@@ -213,7 +213,7 @@ def _secure(app: FastAPI) -> None:
         made["paths"][path]["get"]["security"] = []
 
 
-def build(service: Service, keys: bytes) -> App:
+def build(service: Service, keys: bytes) -> FastPath:
     """Return the door's ASGI application, the fast path in front of FastAPI; `keys` is the content of a key file."""
     keyring = Keyring(parse_keys("keys.json", keys))
     app = FastAPI(title="Tidegate site", version=__version__, docs_url=None, redoc_url=None)

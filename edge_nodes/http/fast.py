@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 from actors.gate.service import Service
 from edge_nodes.http.keys import Caller, Keyring, Scope
 from edge_nodes.http.problem import document, invalid, render
+from edge_nodes.http.protocol import JOINER, JoinedHttp
 from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
 from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, INFLIGHT_REQUESTS_MAX
 from tidegate.payment import LabelRequest, PaymentRequest
@@ -116,8 +117,24 @@ def _parse_item(index: int, item: object) -> PaymentRequest | TidegateError:
         return type(error)(error.message, fields=fields)
 
 
+class _NoJoiner:
+    """In place of a joiner, where another server runs the application."""
+
+    def hold(self) -> None:
+        """Hold nothing."""
+
+    def release(self) -> None:
+        """Release nothing."""
+
+
+_NO_JOINER: Final = _NoJoiner()
+
+
 class FastPath:
     """Answers the decision routes and hands everything else on."""
+
+    protocol = JoinedHttp
+    """What the server should speak HTTP with."""
 
     def __init__(self, *, service: Service, keyring: Keyring, rest: App) -> None:
         self._service = service
@@ -143,8 +160,13 @@ class FastPath:
             self._service.meter.refused(error.code)
             status, headers, body = render(error, STATUSES.get(type(error)))
         length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-        await send({"type": "http.response.body", "body": body})
+        joiner = scope.get(JOINER, _NO_JOINER)
+        joiner.hold()
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+            await send({"type": "http.response.body", "body": body})
+        finally:
+            joiner.release()
 
     async def _guarded(
         self,
