@@ -32,6 +32,9 @@ $(STAMP): locks/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m edge_nodes.warm
 	@touch $@
 
+up: setup
+	@$(BIN)/tidegate up
+
 test: setup
 	$(BIN)/python -m pytest
 
