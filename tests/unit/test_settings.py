@@ -90,7 +90,7 @@ def test_a_layer_over_a_table_changes_only_what_it_names() -> None:
         ("site", "Site"),
         ("gate", ""),
         ("profile", "test"),
-        ("currency", "XXX"),
+        ("currency", "XTS"),
         ("data_dir", ""),
         ("machine_mark", "var/site/mark"),
         ("colour", "blue"),
@@ -149,4 +149,4 @@ def test_a_fingerprint_names_the_settings_and_nothing_else() -> None:
 
 def test_settings_cannot_be_changed_while_a_site_runs() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        site_settings([BASE], names="x").site = "b"  # type: ignore[misc]
+        site_settings([BASE], names="x").site = "b"
