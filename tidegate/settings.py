@@ -57,7 +57,7 @@ class Journal(_Section):
         int,
         Field(
             ge=64 * MIB,
-            description="bytes of all segments; 8 GiB, because its 12 million decisions last a week without a network",
+            description="bytes of all segments; 8 GiB, because its 12 million decisions outlast a week cut off",
         ),
     ] = JOURNAL_BYTES_MAX
     flush: Annotated[

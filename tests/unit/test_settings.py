@@ -90,7 +90,7 @@ def test_a_layer_over_a_table_changes_only_what_it_names() -> None:
         ("site", "Site"),
         ("gate", ""),
         ("profile", "test"),
-        ("currency", "XXX"),
+        ("currency", "XTS"),
         ("data_dir", ""),
         ("machine_mark", "var/site/mark"),
         ("colour", "blue"),

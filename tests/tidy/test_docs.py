@@ -1,0 +1,155 @@
+"""Documents: every command in them is real, every link leads somewhere, every figure has its command."""
+
+import argparse
+import datetime as dt
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import typer.main
+
+from edge_nodes.cli import app
+from tidegate.payment import PaymentRequest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:make|tidegate|python -m) [^`]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+MEASURED = re.compile(r"\b\d[\d.,]*\s?(?:ms|µs|ns|MiB/s|decisions a second|decisions/s|per second)\b")
+PLACEHOLDER = re.compile(r"\$\((?:[^()]|\([^()]*\))*\)")
+
+
+def _fenced(text: str) -> list[str]:
+    """Return the commands of the shell blocks of a document, joined where a line or a quote goes on."""
+    commands, held = [], ""
+    for line in "".join(FENCE.findall(text)).splitlines():
+        held += ("\n" if held else "") + line
+        bare = PLACEHOLDER.sub("x", held)
+        if held.endswith("\\") or bare.count("'") % 2 or not held.strip():
+            continue
+        if not held.lstrip().startswith("#"):
+            commands.append(held.replace("\\\n", " "))
+        held = ""
+    return commands
+
+
+COMMANDS = list(
+    dict.fromkeys(
+        command for text in map(Path.read_text, DOCUMENTS) for command in [*_fenced(text), *INLINE.findall(text)]
+    )
+)
+IDS = [command.splitlines()[0][:40] for command in COMMANDS]
+
+
+def _words(command: str) -> list[str]:
+    when = dt.datetime(2026, 11, 24, tzinfo=dt.UTC).isoformat()
+    filled = PLACEHOLDER.sub(lambda found: when if "date" in found[0] else "secret", command)
+    words = shlex.split(filled, comments=True)
+    return [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
+
+
+def _make(words: list[str]) -> None:
+    done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" not in done.stdout, f"{words[1]} is declared and has no rule"
+
+
+def _tidegate(words: list[str]) -> None:
+    """Walk down to the subcommand and look each option up: nothing is run, no file has to exist."""
+    command: Any = typer.main.get_command(app)
+    rest = words[1:]
+    while hasattr(command, "commands") and rest:
+        assert rest[0] in command.commands, f"{rest[0]} is no command"
+        command, rest = command.commands[rest[0]], rest[1:]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    if not command.ignore_unknown_options:
+        assert [word for word in rest if word.startswith("-") and word.split("=")[0] not in known] == []
+
+
+def _python(words: list[str]) -> None:
+    assert words[1] == "-m"
+    source = importlib.util.find_spec(words[2])
+    assert source is not None, f"{words[2]} is no module"
+    if words[2] == "pytest":
+        assert [
+            word for word in words[3:] if not word.startswith("-") and not (ROOT / word.split("::")[0]).exists()
+        ] == []
+        return
+    text = Path(str(source.origin)).read_text()
+    assert [word for word in words[3:] if word.startswith("--") and word.split("=")[0] not in text] == []
+
+
+def _curl(words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("-s", action="store_true")
+    parser.add_argument("-H", action="append")
+    parser.add_argument("-d")
+    given = parser.parse_args(words[1:])
+    path = urlsplit(given.url).path
+    assert f'"{path}"' in (ROOT / "edge_nodes" / "http" / "app.py").read_text()
+    if path == "/v1/decisions":
+        assert (
+            PaymentRequest.model_validate_json(given.d).model_dump(mode="json")["amount"]
+            == json.loads(given.d)["amount"]
+        )
+
+
+CHECKS = {"make": _make, "tidegate": _tidegate, "python": _python, "curl": _curl}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
+def test_every_command_in_a_document_is_real(command: str) -> None:
+    words = _words(command)
+    assert words, command
+    name = words[0].rsplit("/", 1)[-1]
+    assert name in CHECKS or (ROOT / words[0]).exists(), f"nobody knows how to check {name!r}"
+    if name in CHECKS:
+        CHECKS[name](words)
+
+
+def test_the_readme_starts_with_the_two_commands_and_asks_the_door_something() -> None:
+    read = [_words(command)[:2] for command in _fenced((ROOT / "README.md").read_text())]
+
+    assert read[:2] == [["make", "up"], ["make", "test"]]
+    assert "curl" in {words[0] for words in read}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_inside_the_house_leads_to_a_file(document: Path) -> None:
+    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_every_room_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
+        first, *beside = re.findall(r"`([^`]+)`", row)
+        folder = (ROOT / first).parent
+
+        assert (ROOT / first).exists(), first
+        assert [name for name in beside if not (folder / name).exists()] == []
+
+
+def test_every_room_is_named_by_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = [path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("actors/*/__init__.py")]
+
+    assert [room for room in rooms if f"`{room}/`" not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_figure_in_a_document_stands_beside_the_command_that_made_it(document: Path) -> None:
+    sections = re.split(r"^#+ .*$", document.read_text(), flags=re.MULTILINE)
+
+    assert [
+        found[0] for text in sections for found in MEASURED.finditer(text) if "```" not in text and "`make " not in text
+    ] == []
