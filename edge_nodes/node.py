@@ -34,6 +34,7 @@ _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _STOP_S: Final = 20.0
+_REAPED_S: Final = 60.0
 _NODE: Final = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
 
@@ -67,7 +68,7 @@ def reaped(mark: str) -> Iterator[None]:
     finally:
         if guard.stdin is not None:
             guard.stdin.close()
-        guard.wait(timeout=_STOP_S)
+        guard.wait(timeout=_REAPED_S)
 
 
 def _environment(mark: str, token: str) -> dict[str, str]:

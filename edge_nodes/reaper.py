@@ -4,6 +4,7 @@
 then it ends every process that carries `TIDEGATE_RUN=MARK` in its environment.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "TIDEGATE_RUN"
-_ROUNDS: Final = 100
+_ROUNDS: Final = 200
+_QUIET_ROUNDS: Final = 10
 _PAUSE_S: Final = 0.05
 
 
@@ -32,17 +34,21 @@ def marked(mark: str) -> list[int]:
 
 
 def reap(mark: str) -> int:
-    """End all processes of a run; return how many are left, 0 in health."""
+    """End all processes of a run; return how many are left, 0 in health.
+
+    A process that is being replaced by another program (exec) shows no environment for a moment: one look that finds
+    nobody proves nothing, many in a row do.
+    """
     left: list[int] = []
+    quiet = 0
     for _ in range(_ROUNDS):
         left = marked(mark)
-        if not left:
+        quiet = 0 if left else quiet + 1
+        if quiet == _QUIET_ROUNDS:
             break
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         _pause()
     return len(left)
 
