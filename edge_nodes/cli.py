@@ -15,10 +15,10 @@ import typer
 from actors.journal.disk import PosixDisk
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
-from edge_nodes import decisions
+from edge_nodes import decisions, keyfile
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, shelf_of, site, train, training_cluster
-from tidegate.errors import TemporaryError, TidegateError
+from tidegate.errors import SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
 from tidegate.records import Lane
 
@@ -30,6 +30,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; never writes.")
 app.add_typer(journal_app, name="journal")
 app.add_typer(decisions.app, name="decision")
+app.add_typer(keyfile.app, name="key")
 bundle_app = typer.Typer(no_args_is_help=True, help="The models that a site holds.")
 app.add_typer(bundle_app, name="bundle")
 
@@ -87,6 +88,8 @@ def up(
     What stands after -- goes to the training, such as `tidegate up -- --days 45 --cards 500`.
     """
     settings = load(config)
+    if settings.profile != "demo":
+        raise SettingsError('profile: "up" sends made-up payments, which only a demo may decide; use tidegate run')
     with site(settings, _say, *context.args) as running:
         _say(f"live page: {running.url}/#key={running.key}")
         key_file = Path(settings.data_dir) / "demo.key"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes import reaper
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from edge_nodes.keyfile import prepare_keys
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
 from tidegate.settings import SiteSettings
@@ -173,20 +173,6 @@ def _connect(address: str, environment: dict[str, str]) -> None:
     import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
     ray.init(address=address, log_to_driver=False, logging_level="warning", namespace="tidegate")
-
-
-def prepare_keys(settings: SiteSettings) -> tuple[bytes, str]:
-    """Return the key file's content and the demo key; both are made where there are none."""
-    folder = Path(settings.data_dir)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stored, shown = folder / "keys.json", folder / "demo.key"
-    if not (stored.exists() and shown.exists()):
-        secret, key = make_key("demo", frozenset(Scope), os.urandom)
-        shown.touch(mode=0o600)
-        shown.write_text(secret)
-        stored.touch(mode=0o600)
-        stored.write_bytes(dump_keys(KeyFile(keys=(key,))))
-    return stored.read_bytes(), shown.read_text()
 
 
 def shelf_of(settings: SiteSettings) -> Shelf:

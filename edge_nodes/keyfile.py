@@ -1,0 +1,120 @@
+"""`tidegate key`: who may call a site. A key is shown once, when it is made; the site keeps its digest."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from edge_nodes.http.keys import ANY_MERCHANT, KeyFile, Scope, dump_keys, make_key, parse_keys
+from edge_nodes.loading import Configs, load
+from tidegate.errors import NotFoundError, SettingsError
+from tidegate.settings import SiteSettings
+
+DEMO: Final = "demo"
+_PRIVATE: Final = 0o600
+
+app = typer.Typer(no_args_is_help=True, help="API keys of a site; a change counts from its next start on.")
+
+
+def path_of(settings: SiteSettings) -> Path:
+    """Return where a site's keys are stored."""
+    return Path(settings.data_dir) / "keys.json"
+
+
+def stored(settings: SiteSettings) -> KeyFile:
+    """Return a site's keys; none where there is no file.
+
+    Raises:
+        SettingsError: the file is broken.
+    """
+    path = path_of(settings)
+    return parse_keys(str(path), path.read_bytes()) if path.exists() else KeyFile(keys=())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a private file at once."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f".{path.name}.tmp")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, so that the file is private from the start
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def add_key(settings: SiteSettings, name: str, scopes: frozenset[Scope], merchants: frozenset[str]) -> str:
+    """Make a key, store its digest and return the secret.
+
+    Raises:
+        SettingsError: there is a key of that name.
+    """
+    keys = stored(settings).keys
+    if name in {key.name for key in keys}:
+        raise SettingsError(f"key {name!r} is there already; remove it first, or choose another name")
+    secret, key = make_key(name, scopes, os.urandom, merchants)
+    _write(path_of(settings), dump_keys(KeyFile(keys=(*keys, key))))
+    return secret
+
+
+def remove_key(settings: SiteSettings, name: str) -> None:
+    """Forget a key.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    keys = stored(settings).keys
+    if name not in {key.name for key in keys}:
+        raise NotFoundError(f"key {name!r}: this site has none of that name")
+    _write(path_of(settings), dump_keys(KeyFile(keys=tuple(key for key in keys if key.name != name))))
+
+
+def demo_key(settings: SiteSettings) -> str:
+    """Return the demo's key, for all scopes; it is made where there is none."""
+    shown = Path(settings.data_dir) / "demo.key"
+    names = {key.name for key in stored(settings).keys}
+    if DEMO in names and shown.exists():
+        return shown.read_text()
+    if DEMO in names:
+        remove_key(settings, DEMO)
+    secret = add_key(settings, DEMO, frozenset(Scope), frozenset({ANY_MERCHANT}))
+    _write(shown, secret.encode())
+    return secret
+
+
+def prepare_keys(settings: SiteSettings) -> tuple[bytes, str]:
+    """Return the key file's content, and the demo's key under the demo profile, elsewhere nothing.
+
+    Raises:
+        SettingsError: nobody could call the site.
+    """
+    secret = demo_key(settings) if settings.profile == "demo" else ""
+    if not stored(settings).keys:
+        raise SettingsError(f"{path_of(settings)}: no API key; make one: tidegate key add till-1 --scope decide")
+    return path_of(settings).read_bytes(), secret
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="whose key it is: lower case letters, digits, dashes")],
+    scope: Annotated[list[Scope], typer.Option(help="what it may do; several are several options")],
+    merchant: Annotated[list[str] | None, typer.Option(help="only for this merchant; all where none is named")] = None,
+    config: Configs = None,
+) -> None:
+    """Make a key and show it, once."""
+    merchants = frozenset(merchant or [ANY_MERCHANT])
+    typer.echo(add_key(load(config), name, frozenset(scope), merchants))
+
+
+@app.command("list")
+def show(config: Configs = None) -> None:
+    """Show who has a key, and for what."""
+    for key in stored(load(config)).keys:
+        typer.echo(f"{key.name:32} {','.join(sorted(key.scopes)):32} {','.join(sorted(key.merchants))}")
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument()], config: Configs = None) -> None:
+    """Forget a key: whoever has it is a stranger from the site's next start on."""
+    remove_key(load(config), name)
