@@ -6,7 +6,6 @@ import importlib.util
 import json
 import re
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,9 +56,9 @@ def _words(command: str) -> list[str]:
 
 
 def _make(words: list[str]) -> None:
-    done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Nothing to be done" not in done.stdout, f"{words[1]} is declared and has no rule"
+    rules = (ROOT / "Makefile").read_text()
+    for target in words[1:]:
+        assert re.search(rf"^{target}:( .+|\n\t.+)", rules, re.MULTILINE), f"{target} has no rule"
 
 
 def _tidegate(words: list[str]) -> None:

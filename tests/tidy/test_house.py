@@ -5,6 +5,7 @@ import importlib
 import re
 import statistics
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ MODULES = [path for path in TRACKED if path.suffix == ".py"]
 PRODUCT = [path for path in MODULES if path.relative_to(ROOT).parts[0] in PACKAGES]
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     body = function.body
     if ast.get_docstring(function) is not None:
@@ -35,7 +41,7 @@ def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _functions(path: Path) -> list[tuple[str, int]]:
-    tree = ast.parse(path.read_text())
+    tree = _tree(path)
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return [(f"{path.name}:{node.name}", _body_lines(node)) for node in ast.walk(tree) if isinstance(node, kinds)]
 
@@ -63,7 +69,7 @@ def test_modules_are_named_by_nouns_of_the_field() -> None:
 
 
 def test_each_module_says_what_it_is_and_for_whom() -> None:
-    assert [str(path) for path in MODULES if ast.get_docstring(ast.parse(path.read_text())) is None] == []
+    assert [str(path) for path in MODULES if ast.get_docstring(_tree(path)) is None] == []
 
 
 def test_nothing_unfinished_is_left_behind() -> None:

@@ -60,7 +60,7 @@ def test_a_manual_clock_can_be_set_back() -> None:
 
 
 @given(st.integers(-100, 100), st.lists(st.integers(-100, 100)))
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_an_event_clock_is_the_newest_event_seen(start: int, events: list[int]) -> None:
     clock = EventClock(start)
     for event in events:
@@ -70,7 +70,7 @@ def test_an_event_clock_is_the_newest_event_seen(start: int, events: list[int]) 
 
 
 @given(st.integers(0, 100 * SECOND_US), st.lists(st.integers(-20 * SECOND_US, 20 * SECOND_US), min_size=1))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_a_steady_clock_is_the_highest_of_its_floor_and_all_its_source_said(floor: int, steps: list[int]) -> None:
     source = ManualClock(50 * SECOND_US)
     clock = SteadyClock(source, floor_us=floor)
@@ -109,7 +109,7 @@ def test_a_restored_floor_counts_as_time_already_handed_out() -> None:
 
 
 @given(MOMENTS)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_a_time_written_is_the_time_read(time_us: int) -> None:
     written = rfc3339(time_us)
 
@@ -124,7 +124,7 @@ def test_a_time_is_written_in_utc_with_microseconds() -> None:
 
 
 @given(MOMENTS.filter(lambda us: YEAR_1 + 2 * DAY_US < us < YEAR_9999 - 2 * DAY_US), st.integers(-1_439, 1_439))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_one_moment_is_one_number_whatever_the_offset_it_is_told_in(time_us: int, minutes: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
 

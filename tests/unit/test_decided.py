@@ -66,7 +66,7 @@ def test_a_decision_has_the_fields_of_its_record_in_their_order() -> None:
 
 
 @given(DECISIONS)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_what_is_read_from_a_body_is_what_was_written(decided: Decided) -> None:
     body = decided.to_body()
 
@@ -76,7 +76,7 @@ def test_what_is_read_from_a_body_is_what_was_written(decided: Decided) -> None:
 
 
 @given(DECISIONS)
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_every_column_of_the_record_holds_the_field_of_its_name(decided: Decided) -> None:
     row = np.frombuffer(record(decided).to_bytes(), DECISION)[0]
     for name in NAMES:

@@ -23,7 +23,7 @@ def verdict(probability: float, *hits: Hit, system: tuple[int, ...] = (), amount
 
 
 @given(PPM, PPM, AMOUNTS)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_a_higher_probability_never_gives_a_milder_outcome(one: int, other: int, amount: int) -> None:
     low, high = sorted((one, other))
 
@@ -31,7 +31,7 @@ def test_a_higher_probability_never_gives_a_milder_outcome(one: int, other: int,
 
 
 @given(PPM, PPM, AMOUNTS)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_fraud_makes_approving_dearer_and_declining_cheaper(one: int, other: int, amount: int) -> None:
     low, high = (expected_costs(p, amount, COSTS) for p in sorted((one, other)))
 
@@ -41,7 +41,7 @@ def test_fraud_makes_approving_dearer_and_declining_cheaper(one: int, other: int
 
 
 @given(PPM, AMOUNTS, AMOUNTS)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_no_outcome_gets_cheaper_with_the_amount(ppm: int, one: int, other: int) -> None:
     small, large = (expected_costs(ppm, amount, COSTS) for amount in sorted((one, other)))
 
@@ -65,7 +65,7 @@ def test_costs_are_what_the_formulas_say() -> None:
 
 
 @given(PPM, AMOUNTS)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_costs_are_whole_numbers_however_large(ppm: int, amount: int) -> None:
     assert {type(cost) for cost in expected_costs(ppm, amount, COSTS)} == {int}
     assert min(expected_costs(ppm, amount, COSTS)) >= 0
@@ -83,7 +83,7 @@ def test_a_clean_payment_is_approved_without_a_reason_and_a_sure_fraud_declined_
 
 
 @given(st.floats(0, 1), st.lists(HITS, min_size=1, max_size=4), AMOUNTS)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_a_hard_block_overrules_an_override_and_that_a_soft_block_and_the_model(
     probability: float, hits: list[Hit], amount: int
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_hard_block_overrules_an_override_and_that_a_soft_block_and_the_model(
 
 
 @given(st.floats(0, 1), st.lists(HITS, max_size=12), st.lists(st.sampled_from(SYSTEM), unique=True))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_reasons_fit_their_slots_and_how_the_decision_was_made_is_always_among_them(
     probability: float, hits: list[Hit], system: list[int]
 ) -> None:
@@ -113,7 +113,7 @@ def test_more_system_reasons_than_slots_leave_no_room_for_others_and_break_nothi
 
 
 @given(st.floats(0, 1), st.lists(HITS, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_whatever_is_not_approved_says_why(probability: float, hits: list[Hit]) -> None:
     made = verdict(probability, *hits)
 

@@ -31,7 +31,7 @@ VALUES = st.dictionaries(WORDS, st.recursive(I64 | WORDS, lambda inner: st.lists
 
 
 @given(RECORDS, st.binary(max_size=9), st.binary(max_size=9))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_a_record_is_read_back_from_its_bytes_wherever_they_stand(made: Record, before: bytes, after: bytes) -> None:
     data = before + made.to_bytes() + after
 
@@ -78,7 +78,7 @@ def test_a_body_beyond_the_bound_is_refused() -> None:
 
 
 @given(VALUES)
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_what_an_event_says_is_read_back_and_written_the_same_again(values: dict[str, object]) -> None:
     body = event_body(values)
     read = Record(Lane.EVENTS, Kind.LABEL_RECEIVED, 1, 1, 1, body).values()
@@ -104,7 +104,7 @@ def test_a_body_that_is_no_json_says_so(body: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=6), st.data())
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_a_chain_shows_each_record_that_was_changed_left_out_or_swapped(
     records: list[bytes], data: st.DataObject
 ) -> None:

@@ -56,7 +56,7 @@ def test_every_field_says_its_unit_and_why_its_default(path: str) -> None:
 
 
 @given(LAYERS)
-@effort(max_examples=60)
+@effort(max_examples=20)
 def test_what_a_later_layer_says_wins_and_what_it_does_not_say_stays(layers: list[dict[str, Any]]) -> None:
     merged = leaves(merge(layers))
     last = leaves(layers[-1]) if layers else {}

@@ -38,7 +38,7 @@ def test_a_view_gives_back_the_bytes_it_was_made_of(rows: int, seed: int) -> Non
 
 
 @given(st.integers(0, 6), st.integers(0, 6), SEEDS)
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_a_slice_of_a_view_gives_back_its_own_records(start: int, length: int, seed: int) -> None:
     data = canonical(6, seed)
 
@@ -115,7 +115,7 @@ def test_a_view_of_another_schema_is_refused_with_what_to_do(change: Any) -> Non
         max_size=4,
     )
 )
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_events_are_columns_with_their_bodies_as_they_are(records: list[Record]) -> None:
     view = read_stream(write_stream(events_to_arrow(records)))
 
