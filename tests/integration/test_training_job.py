@@ -71,9 +71,74 @@ def test_a_submitted_job_shows_its_progress_and_puts_a_bundle_that_scores_on_the
     assert told["metrics"]["average_precision"] > 0
 
 
+def test_the_same_call_again_finds_the_same_job_and_trains_nothing(
+    ray_cluster: Cluster, trained: tuple[Path, str]
+) -> None:
+    bundles, printed = trained
+
+    again = _submit(ray_cluster, bundles, *SMALL)
+
+    assert _result(again) == json.loads(printed.splitlines()[-1])
+    assert len(Shelf(folder=PosixFolder(bundles)).ids()) == 1
+
+
+def test_a_wrong_token_is_refused_with_what_to_do(ray_cluster: Cluster, tmp_path: Path) -> None:
+    environment = {**ray_cluster.environment, "RAY_AUTH_TOKEN": "0" * 64}
+    where = ("--address", ray_cluster.dashboard, "--bundles", str(tmp_path))
+
+    done = _run(environment, "-m", "training.submit", *where)
+
+    assert done.returncode == 1
+    assert "RAY_AUTH_TOKEN isn't its token" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_job_that_fails_says_why_and_may_be_submitted_again(ray_cluster: Cluster, tmp_path: Path) -> None:
     for _ in range(2):
         done = _submit(ray_cluster, tmp_path, "--days", "9", "--cards", "50")
 
         assert done.returncode == 1
         assert "DATASET_INVALID: the payments span" in done.stderr
+
+
+@pytest.mark.slow
+def test_plain_ray_job_submit_runs_the_same_job(ray_cluster: Cluster, tmp_path: Path) -> None:
+    job = ("--", sys.executable, "-m", "training.job", "--bundles", str(tmp_path), *SMALL)
+    where = ("--address", ray_cluster.dashboard)
+    code = json.dumps({"env_vars": {"PYTHONPATH": str(ROOT)}})
+
+    done = _run(
+        ray_cluster.environment, "-m", "ray.scripts.scripts", "job", "submit", *where, "--runtime-env-json", code, *job
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(Shelf(folder=PosixFolder(tmp_path)).ids()) == 1
+
+
+@pytest.mark.slow
+def test_a_real_ray_train_worker_trains_the_same_kind_of_bundle(ray_cluster: Cluster, tmp_path: Path) -> None:
+    told = _result(_submit(ray_cluster, tmp_path, *SMALL, "--workers", "1"))
+
+    assert Scorer(Shelf(folder=PosixFolder(tmp_path)).load(told["bundle"]))
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_a_running_cluster_and_says_how_to_activate_the_bundle(
+    ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    config = tmp_path / "site.toml"
+    config.write_text(f'data_dir = "{tmp_path}/site"\nmachine_mark = "{tmp_path}/mark"\n')
+    cli, named = ("-m", "edge_nodes.cli"), ("--config", str(config))
+
+    done = _run(ray_cluster.environment, *cli, "train", *named, "--address", ray_cluster.dashboard, *SMALL)
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "training: data 0%"
+    assert "training: done 100%" in lines
+    shelf = Shelf(folder=PosixFolder(tmp_path / "site" / "bundles"))
+    (bundle,) = shelf.ids()
+    assert lines[-1] == f"next: tidegate bundle activate {bundle} --config {config}"
+    assert shelf.active() is None
+    assert _run(ray_cluster.environment, *cli, "bundle", "activate", bundle, *named).returncode == 0
+    assert shelf.active() == bundle
