@@ -33,12 +33,12 @@ _IIN_LENGTHS: Final = (
     (re.compile(r"3(0[0-5]|095|[689])"), frozenset(range(14, 20))),
     (re.compile(r"35(2[89]|[3-8])"), frozenset(range(16, 20))),
     (re.compile(r"6(011|4[4-9]|5)"), frozenset(range(16, 20))),
-    (re.compile(r"62|81"), frozenset(range(16, 20))),
+    (re.compile(r"62|8[12]"), frozenset(range(16, 20))),
     (re.compile(r"5[0678]|6"), frozenset(range(13, 20))),
     (re.compile(r"220[0-4]"), frozenset(range(16, 20))),
     (re.compile(r"9792"), frozenset({16})),
 )
-"""Issuer prefixes and their lengths: Visa, Mastercard, Amex, Diners, JCB, Discover, UnionPay, Maestro, Mir, Troy."""
+"""Issuer prefixes and lengths: Visa, Mastercard, Amex, Diners, JCB, Discover, UnionPay, RuPay, Maestro, Mir, Troy."""
 
 
 def _luhn(digits: str) -> bool:

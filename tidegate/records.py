@@ -115,11 +115,13 @@ class Record(NamedTuple):
         """Return the record that begins at `offset`.
 
         Raises:
-            ValueError: the head names an unknown lane or kind, or the body is cut short or too large.
+            ValueError: the head names an unknown lane, kind or flag, or the body is cut short or too large.
         """
         if len(data) - offset < HEAD_BYTES:
             raise ValueError(f"record head at byte {offset} is cut short")
-        seq, pos, time_us, lane, kind, _flags, size = _HEAD.unpack_from(data, offset)
+        seq, pos, time_us, lane, kind, flags, size = _HEAD.unpack_from(data, offset)
+        if flags:
+            raise ValueError(f"record at byte {offset} has flags {flags:#x}, of which this program knows none")
         body = bytes(data[offset + HEAD_BYTES : offset + HEAD_BYTES + size])
         if size > RECORD_BODY_BYTES_MAX or len(body) != size:
             raise ValueError(f"record body at byte {offset} has {len(body)} of {size} bytes")
@@ -129,9 +131,12 @@ class Record(NamedTuple):
         """Return what a record of the events lane says.
 
         Raises:
-            ValueError: the body is no JSON.
+            ValueError: the body is no JSON, or no object.
         """
         values: dict[str, Any] = json.loads(self.body)
+        if not isinstance(values, dict):
+            told = f"{self.kind.name} at {self.pos} says {type(values).__name__}, not an object"
+            raise ValueError(told)  # noqa: TRY004 - the bytes are wrong, not the type of an argument
         return values
 
 

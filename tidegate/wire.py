@@ -52,6 +52,10 @@ def decisions_to_arrow(canonical: bytes | memoryview) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([_column(records, name) for name in schema.names], schema=schema)
 
 
+def _items_null(column: pa.Array) -> bool:
+    return bool(pa.types.is_fixed_size_list(column.type)) and int(column.flatten().null_count) > 0
+
+
 def _values(column: pa.Array, name: str, rows: int) -> Columns:
     dtype = DECISION[name]
     if name in _LISTS:
@@ -68,10 +72,12 @@ def arrow_to_decisions(batch: pa.RecordBatch) -> bytes:
     """Return the canonical bytes that `decisions_to_arrow` made `batch` of.
 
     Raises:
-        ValueError: the batch has another schema.
+        ValueError: the batch has another schema, or a value is missing.
     """
     if not batch.schema.equals(decision_schema(), check_metadata=True):
         raise ValueError(f"decisions: the batch's schema is not {SCHEMAS[Lane.DECISIONS]}; upgrade the reader")
+    if any(column.null_count or _items_null(column) for column in batch.columns):
+        raise ValueError("decisions: a value is missing, which no record leaves out; the batch is damaged")
     records = np.zeros(batch.num_rows, DECISION)
     for name in batch.schema.names:
         records[name] = _values(batch.column(name), name, batch.num_rows)

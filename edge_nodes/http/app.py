@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from actors.gate.service import Service, check_filters
 from edge_nodes.http.fast import STATUSES, FastPath
 from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
-from edge_nodes.http.problem import CONTENT_TYPE, document, render
+from edge_nodes.http.problem import CONTENT_TYPE, document, refused, render
 from tidegate import __version__
-from tidegate.errors import FieldError, InvalidError, TidegateError
+from tidegate.errors import TidegateError
 from tidegate.limits import BATCH_ITEMS_MAX, NAME_BYTES_MAX, PAGE_ITEMS_MAX, TOKEN_BYTES_MAX
-from tidegate.payment import LabelRequest, PaymentRequest, holds_card_number
+from tidegate.payment import LabelRequest, PaymentRequest
 
 _PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
 _LIVE: Final = Path(__file__).parent / "live"
@@ -119,10 +119,7 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-        places = [(".".join(map(str, e["loc"][1:])) or "body", str(e["msg"])) for e in error.errors()]
-        safe = [(place if not holds_card_number(place) else "?", message) for place, message in places]
-        fields = tuple(FieldError(place, message.removeprefix("Value error, ")) for place, message in safe)
-        return await _told(_request, InvalidError("; ".join(f"{f.field}: {f.message}" for f in fields), fields=fields))
+        return await _told(_request, refused((e["loc"][1:], str(e["msg"])) for e in error.errors()))
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> Response:

@@ -1,10 +1,12 @@
 """Errors as problem+json (RFC 9457): a stable code, the fields that are wrong, never the value that was sent."""
 
 import re
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import to_json
 
 from tidegate.errors import (
     CardNumberError,
@@ -63,19 +65,25 @@ def render(error: TidegateError, status: int | None = None) -> tuple[int, list[t
     return problem["status"], headers, to_json(problem)
 
 
-def _place(details: ErrorDetails) -> str:
-    """Name where an error is; a name that a caller made up is not repeated, since it may hold anything."""
-    return ".".join(str(name) if isinstance(name, int) or _is_safe(name) else "?" for name in details["loc"]) or "body"
+def _place(names: Sequence[int | str]) -> str:
+    """Name where an error is; of names that callers made up only plain words are repeated: others may hold anything."""
+    return ".".join(str(name) if isinstance(name, int) or _is_safe(name) else "?" for name in names) or "body"
 
 
 def _is_safe(name: str) -> bool:
     return _SAFE_NAME.fullmatch(name) is not None and not holds_card_number(name)
 
 
-def invalid(error: ValidationError, *, prefix: str = "") -> InvalidError:
+def invalid(error: ValidationError) -> InvalidError:
     """Return what is wrong with a body, field by field."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)[:_FIELDS_MAX]
-    fields = tuple(FieldError(prefix + _place(d), d["msg"].removeprefix("Value error, ")) for d in details)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return refused((d["loc"], d["msg"]) for d in details)
+
+
+def refused(wrong: Iterable[tuple[Sequence[int | str], str]]) -> InvalidError:
+    """Return an error for places and what is wrong there, of which the first few are told."""
+    told = islice(wrong, _FIELDS_MAX)
+    fields = tuple(FieldError(_place(place), message.removeprefix("Value error, ")) for place, message in told)
     card_number = any("card number" in field.message for field in fields)
     said = "; ".join(f"{field.field}: {field.message}" for field in fields)
     return (CardNumberError if card_number else InvalidError)(said, fields=fields)

@@ -103,6 +103,19 @@ def test_a_body_that_is_no_json_says_so(body: bytes) -> None:
         Record(Lane.EVENTS, Kind.LABEL_RECEIVED, 1, 1, 1, body).values()
 
 
+@pytest.mark.parametrize("body", [b"[]", b"7", b"null", b'"text"'])
+def test_a_body_that_is_no_object_says_so(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not an object"):
+        Record(Lane.EVENTS, Kind.TAIL_CUT, 1, 1, 1, body).values()
+
+
+def test_a_record_with_a_flag_that_nobody_knows_is_refused() -> None:
+    data = bytearray(Record(Lane.EVENTS, Kind.TAIL_CUT, 1, 1, 1, b"{}").to_bytes())
+    data[26] = 1
+    with pytest.raises(ValueError, match="flags"):
+        Record.from_bytes(bytes(data))
+
+
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=6), st.data())
 @settings(max_examples=20)
 def test_a_chain_shows_each_record_that_was_changed_left_out_or_swapped(

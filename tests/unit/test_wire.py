@@ -56,6 +56,19 @@ def test_a_view_survives_its_own_stream(seed: int) -> None:
     assert arrow_to_decisions(read_stream(write_stream(decisions_to_arrow(data).slice(1, 1)))) == data[SIZE : 2 * SIZE]
 
 
+@pytest.mark.parametrize("name", ["seq", "card", "features"])
+def test_a_view_with_a_missing_value_is_refused(name: str) -> None:
+    batch = decisions_to_arrow(canonical(2, 1))
+    column = batch.column(name)
+    empty = pa.nulls(2, column.type)
+    if name == "features":
+        width = column.type.list_size
+        empty = pa.FixedSizeListArray.from_arrays(pa.nulls(2 * width, pa.float32()), type=column.type)
+
+    with pytest.raises(ValueError, match="missing"):
+        arrow_to_decisions(batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), empty))
+
+
 def test_every_field_of_the_record_is_a_column_of_its_name_and_the_schema_says_which() -> None:
     schema = decision_schema()
 

@@ -133,10 +133,3 @@ def test_a_card_number_has_an_error_of_its_own_that_does_not_repeat_it(field: st
 
 def test_a_thousand_wrong_fields_are_told_of_by_the_first_twenty() -> None:
     assert len(refused(GOOD | {f"f{n}": n for n in range(1_000)}).fields) == 20
-
-
-def test_a_place_may_be_told_within_a_batch() -> None:
-    with pytest.raises(ValidationError) as error:
-        PaymentRequest.model_validate({})
-
-    assert {field.field.split(".")[0] for field in invalid(error.value, prefix="decisions.").fields} == {"decisions"}
