@@ -21,6 +21,7 @@ from edge_nodes.node import Site, shelf_of, site, train, training_cluster
 from tidegate.errors import SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
 from tidegate.records import Lane
+from tidegate.settings import SiteSettings
 
 _DEMO_KEY: Final = Path("var/site-1/demo.key")
 _LINE_S: Final = 1.0
@@ -45,6 +46,17 @@ def _ask(running: Site, path: str) -> Any:  # noqa: ANN401 - JSON
         return json.load(answer)
 
 
+def _stream_command(settings: SiteSettings, running: Site, rate: int, seconds: float) -> list[str]:
+    """Return what sends generated payments. On a clock of events they live in time of their own, from the site's on."""
+    key_file = Path(settings.data_dir) / "demo.key"
+    command = [sys.executable, "-m", "training.stream", "--url", running.url, "--key-file", str(key_file)]
+    # As many terminals a card as the first model learnt from: busier ones would look taken over.
+    command += ["--rate", str(rate), "--cards", "10000", "--terminals", "3000"]
+    if settings.clock.source == "events":
+        command += ["--keep-times", "--start", str(_ask(running, "/v1/site")["now"])]
+    return [*command, "--seconds", str(seconds)] if seconds else command
+
+
 def _line(live: dict[str, Any], before: int) -> tuple[str, int]:
     outcomes: dict[str, int] = live["outcomes"]
     total = sum(outcomes.values())
@@ -60,7 +72,8 @@ def _tell(running: Site, before: int) -> int:
     except (OSError, http.client.HTTPException):
         running.gate.check(_say)
         return 0
-    _say(text)
+    if total:
+        _say(text)
     return total
 
 
@@ -92,12 +105,11 @@ def up(
         raise SettingsError('profile: "up" sends made-up payments, which only a demo may decide; use tidegate run')
     with site(settings, _say, *context.args) as running:
         _say(f"live page: {running.url}/#key={running.key}")
-        key_file = Path(settings.data_dir) / "demo.key"
-        command = [sys.executable, "-m", "training.stream", "--url", running.url, "--key-file", str(key_file)]
-        limits = ["--rate", str(rate), "--cards", "20000", *(["--seconds", str(seconds)] if seconds else [])]
+        command = _stream_command(settings, running, rate, seconds)
         stream = subprocess.Popen(  # noqa: S603 - our own module
-            [*command, *limits], env=running.environment, stdout=subprocess.DEVNULL, start_new_session=True
+            command, env=running.environment, stdout=subprocess.DEVNULL, start_new_session=True
         )
+        _say("the stream of payments starts")
         try:
             _watch(running, stream)
         except KeyboardInterrupt:

@@ -3,12 +3,12 @@
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from actors.spawn import GateClient
 
 BUILD: Final = "edge_nodes.http.app:build"
-_RAY_START_S: Final = 90.0
 _RAY_ATTEMPTS: Final = 3
 """Ray gives its own node 30 s, which a busy machine may not keep."""
 _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
 _OBJECT_STORE_BYTES: Final = 200_000_000
-_STOP_S: Final = 20.0
 _REAPED_S: Final = 60.0
 _NODE: Final = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
@@ -86,93 +84,53 @@ def _environment(mark: str, token: str) -> dict[str, str]:
     }
 
 
-def _ray_command(port: int, dashboard: int, client: int, folder: str) -> list[str]:
-    options = {
-        "node-ip-address": _NODE,
-        "port": port,
-        "dashboard-host": "127.0.0.1",
-        "dashboard-port": dashboard,
-        "num-cpus": max(os.cpu_count() or 1, 2),
-        "object-store-memory": _OBJECT_STORE_BYTES,
-        "temp-dir": folder,
-        "ray-client-server-port": client,
-        "dashboard-agent-listen-port": free_port(),
-    }
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    ray_script = str(Path(sys.executable).parent / "ray")
-    return [ray_script, "start", "--head", "--block", "--disable-usage-stats", *flags]
-
-
 @contextmanager
-def cluster(mark: str, log: Path) -> Iterator[Cluster]:
-    """Run a Ray cluster for as long as the block lasts."""
+def cluster(mark: str) -> Iterator[Cluster]:
+    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it.
+
+    Raises:
+        TemporaryError: Ray didn't start.
+    """
     environment = _environment(mark, secrets.token_hex(32))
-    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as folder:
-        process, address, dashboard = _start(environment, folder, log)
-        try:
-            _connect(address, environment)
-            yield Cluster(address, dashboard, environment)
-        finally:
-            process.terminate()
-            _wait(process)
-
-
-def _start(environment: dict[str, str], folder: str, log: Path) -> "tuple[subprocess.Popen[bytes], str, str]":
-    """Start Ray, again where it gave up on itself; return its process, address and dashboard."""
-    for _ in range(_RAY_ATTEMPTS):
-        port, dashboard, client = free_port(), free_port(), free_port()
-        command = _ray_command(port, dashboard, client, folder)
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own environment's Ray
-                command, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-        # The client server is of no use here, can't be left out, and takes the whole cluster with it where it fails.
-        if _answers(port, process) and _answers(client, process) and _said(log, process):
-            return process, f"{_NODE}:{port}", f"http://127.0.0.1:{dashboard}"
-        process.terminate()
-        _wait(process)
-    raise TemporaryError(f"Ray didn't start in {_RAY_ATTEMPTS} attempts; read {log}")
-
-
-def _answers(port: int, process: "subprocess.Popen[bytes]") -> bool:
-    """Wait until somebody listens; False where the process ended or takes too long."""
-
-    def listening() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((_NODE, port)) == 0
-
-    return _until(listening, process)
-
-
-def _said(log: Path, process: "subprocess.Popen[bytes]") -> bool:
-    """Wait until Ray says that it runs."""
-    return _until(lambda: b"Ray runtime started" in log.read_bytes(), process)
-
-
-def _until(done: Callable[[], bool], process: "subprocess.Popen[bytes]") -> bool:
-    deadline = time.monotonic() + _RAY_START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if done():
-            return True
-        _pause()
-    return False
-
-
-def _wait(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        process.wait(timeout=_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _connect(address: str, environment: dict[str, str]) -> None:
-    """Join a running cluster."""
-    os.environ.update({name: environment[name] for name in environment if name.startswith("RAY_")})
-    os.environ[reaper.VARIABLE] = environment[reaper.VARIABLE]
+    os.environ.update(environment)
     import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-    ray.init(address=address, log_to_driver=False, logging_level="warning", namespace="tidegate")
+    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as folder:
+        address, dashboard = _start(folder)
+        try:
+            yield Cluster(address, dashboard, environment)
+        finally:
+            ray.shutdown()
+
+
+def _start(folder: str) -> tuple[str, str]:
+    """Start Ray, again where it gave up on itself; return its address and its dashboard's."""
+    import ray  # noqa: PLC0415 - as above
+
+    before = signal.getsignal(signal.SIGTERM)
+    said = ""
+    for _ in range(_RAY_ATTEMPTS):
+        port = free_port()
+        try:
+            context = ray.init(
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=port,
+                num_cpus=max(os.cpu_count() or 1, 2),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                namespace="tidegate",
+                log_to_driver=False,
+                logging_level="warning",
+                _node_ip_address=_NODE,
+                _temp_dir=folder,
+            )
+        except (RuntimeError, OSError, TimeoutError) as error:
+            said = str(error).partition("\n")[0]
+            ray.shutdown()
+        else:
+            signal.signal(signal.SIGTERM, before)  # Ray's own handler aborts; this one stops in order
+            return str(context.address_info["gcs_address"]), f"http://127.0.0.1:{port}"
+    raise TemporaryError(f"Ray didn't start in {_RAY_ATTEMPTS} attempts: {said}")
 
 
 def shelf_of(settings: SiteSettings) -> Shelf:
@@ -228,7 +186,7 @@ def training_cluster(settings: SiteSettings, say: Say) -> Iterator[Cluster]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with reaped(mark):
         say("starting Ray")
-        with cluster(mark, folder / "ray-train.log") as running:
+        with cluster(mark) as running:
             yield running
 
 
@@ -279,7 +237,7 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
         say("starting Ray")
-        running = stack.enter_context(cluster(mark, Path(settings.data_dir) / "ray.log"))
+        running = stack.enter_context(cluster(mark))
         shelf = shelf_of(settings)
         if shelf.active() is None:
             say("training the first model (about a minute)")

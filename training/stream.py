@@ -87,12 +87,12 @@ def at_speed(times: float) -> Pace:
 class Stream:
     """Sends items at a pace over a door's connections.
 
-    A label goes out once the payments being sent have reached its time, and after its payment was decided. With a
-    `tag` payments take place now and their ids end in it, so that one source can be sent again; without, times and
-    ids are the source's own.
+    A label goes out once the payments being sent have reached its time, and after its payment was decided. Ids end in
+    `tag`, so that one source can be sent again. With a `clock` payments take place at its now, without one in their own
+    times.
     """
 
-    def __init__(self, *, door: Door, clock: Clock, pace: Pace, connections: int, tag: str | None) -> None:
+    def __init__(self, *, door: Door, clock: Clock | None, pace: Pace, connections: int, tag: str) -> None:
         self.total = Tally()
         self.second = Tally()
         self._door = door
@@ -142,8 +142,8 @@ class Stream:
                 self._queue.task_done()
 
     async def _decide(self, item: Item) -> None:
-        if self._tag is not None:
-            item.body["transaction_id"] += self._tag
+        item.body["transaction_id"] += self._tag
+        if self._clock is not None:
             item.body["occurred_at"] = rfc3339(self._clock.now_us())
         answer = await self._door.decide(item.body)
         for tally in (self.total, self.second):
@@ -162,7 +162,7 @@ class Stream:
             heapq.heappush(self._labels, (known_us, said["label_id"], said))
 
     async def _tell(self, said: dict[str, Any]) -> None:
-        if self._tag is not None:
+        if self._clock is not None:
             said["known_at"] = rfc3339(self._clock.now_us())
         answer: Answer = await self._door.tell(said)
         for tally in (self.total, self.second):
@@ -271,12 +271,13 @@ def _source(given: argparse.Namespace, now_us: int) -> tuple[Iterator[Item], Pac
 async def _main(given: argparse.Namespace, clock: Clock) -> dict[str, Any]:
     """Run as the command line says, until the end or SIGINT or SIGTERM, and return the report."""
     now_us = clock.now_us()
-    key, tag = given.key_file.read_text().strip(), None if given.keep_times else f".r{now_us // 1000:x}"
+    key = given.key_file.read_text().strip()
+    tag = "" if given.keep_times and given.file is not None else f".r{now_us // 1000:x}"
     async with Door(url=given.url, key=key, connections=given.connections, now_ns=time.perf_counter_ns) as door:
-        if given.file is not None:
-            await _check_clock(door, keep_times=given.keep_times)
+        await _check_clock(door, keep_times=given.keep_times)
         items, pace, length = _source(given, now_us)
-        stream = Stream(door=door, clock=clock, pace=pace, connections=given.connections, tag=tag)
+        times = None if given.keep_times else clock
+        stream = Stream(door=door, clock=times, pace=pace, connections=given.connections, tag=tag)
         started = time.perf_counter()
         with _shown(given, length) as show:
             await _until_stopped(stream, items, given.seconds, show)

@@ -56,7 +56,12 @@ def environment(mark: str) -> dict[str, str]:
 
 def settings(folder: Path) -> SiteSettings:
     """Return a site's settings as they are by default, on a free port and in the bench's folder."""
-    layer = {"data_dir": str(folder / "site"), "machine_mark": str(folder / "mark"), "door": {"port": 0}}
+    layer = {
+        "profile": "demo",
+        "data_dir": str(folder / "site"),
+        "machine_mark": str(folder / "mark"),
+        "door": {"port": 0},
+    }
     return site_settings([layer], names="bench")
 
 
@@ -131,7 +136,7 @@ def contenders(names: Sequence[str], setting: Setting) -> Iterator[dict[str, Con
         if "gate" in names:
             found["gate"] = _gate(stack.enter_context(site(settings(setting.folder), setting.say)))
         elif "serve_default" in names:
-            stack.enter_context(cluster(setting.environment[reaper.VARIABLE], setting.folder / "ray.log"))
+            stack.enter_context(cluster(setting.environment[reaper.VARIABLE]))
         for name in names:
             setting.say(f"starting {name}")
             if name == "serve_default":

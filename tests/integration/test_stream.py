@@ -69,18 +69,18 @@ async def serving(site: Site) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _sent(site: Site, items: Iterator[Item], *, connections: int = 4, tag: str | None = None) -> Stream:
+async def _sent(site: Site, items: Iterator[Item], *, connections: int = 4, tag: str = "") -> Stream:
     async with (
         serving(site) as url,
         Door(url=url, key="k1", connections=connections, now_ns=lambda: 0) as door,
     ):
-        clock = ManualClock(NOW_US)
+        clock = ManualClock(NOW_US) if tag else None
         stream = Stream(door=door, clock=clock, pace=at_rate(0), connections=connections, tag=tag)
         await stream.run(items, None)
         return stream
 
 
-def _send(site: Site, items: Iterator[Item], *, connections: int = 4, tag: str | None = None) -> Stream:
+def _send(site: Site, items: Iterator[Item], *, connections: int = 4, tag: str = "") -> Stream:
     return asyncio.run(_sent(site, items, connections=connections, tag=tag))
 
 
