@@ -36,6 +36,11 @@ class Joiner:
         if held:
             self._transport.write(b"".join(held))
 
+    def close(self) -> None:
+        """Write what was kept, then close: the last answer on a connection closes it before it is released."""
+        self.release()
+        self._transport.close()
+
 
 class JoinedHttp(HttpToolsProtocol):
     """Gives every request's scope the joiner of its connection."""

@@ -126,6 +126,13 @@ def test_a_payment_is_decided_and_can_be_read_again(door: Door) -> None:
     assert found["request"]["amount"] == {"minor": 1_250, "currency": "EUR"}
 
 
+def test_a_caller_that_closes_after_its_request_is_answered_whole(door: Door) -> None:
+    answer = door.ask("POST", "/v1/decisions", payment("closes-1"), connection="close")
+    assert (answer.status, answer.body["transaction_id"]) == (200, "closes-1")
+    refused = door.ask("POST", "/v1/decisions", b"{", connection="close")
+    assert (refused.status, refused.body["code"]) == (422, "INVALID_REQUEST")
+
+
 def test_a_retry_gets_the_first_answer(door: Door) -> None:
     body = payment("retry-1")
     first = door.ask("POST", "/v1/decisions", body).body
