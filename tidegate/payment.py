@@ -4,7 +4,6 @@ import hashlib
 import re
 from datetime import datetime
 from enum import IntEnum
-from functools import cached_property
 from itertools import accumulate
 from typing import Annotated, Final, Literal
 
@@ -158,7 +157,7 @@ class PaymentRequest(BaseModel):
     entry_mode: EntryWord | None = None
     device: TokenText | None = None
 
-    @cached_property
+    @property
     def occurred_us(self) -> int:
         """When the payment took place by the device's clock, microseconds UTC."""
         return microseconds(self.occurred_at)

@@ -107,21 +107,22 @@ class Gate:
             NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
         """
         self._must_run()
-        wanted = fingerprint_of(request)
+        occurred_us = request.occurred_us
+        wanted = fingerprint_of(request, occurred_us)
         key = key_of(request.merchant, request.transaction_id)
         first = self._first(key, request)
         if first is None:
-            return self._decide_new(request, wanted, key)
+            return self._decide_new(request, occurred_us, wanted, key)
         if first.decided.request_hash != wanted:
             raise _conflict("transaction_id")
         self.tally.replayed += 1
         return Decision(self.journal.epoch_of(first.place), first.record, first.decided, replayed=True)
 
-    def _decide_new(self, request: PaymentRequest, wanted: bytes, key: np.uint64) -> Decision:
+    def _decide_new(self, request: PaymentRequest, occurred_us: int, wanted: bytes, key: np.uint64) -> Decision:
         if self._source is not None:
-            self._source.follow(request.occurred_us)
+            self._source.follow(occurred_us)
         now_us = self._clock.now_us()
-        self._check(request, now_us)
+        self._check(request, occurred_us, now_us)
         evicted = self.window.overdue(request.card, request.terminal)
         items = [*self._clock_items(), *map(_evicted_item, evicted)]
         size = self.journal.admit([*items, _ANY_DECISION])
@@ -132,6 +133,7 @@ class Gate:
             self.window,
             request,
             wanted=wanted,
+            occurred_us=occurred_us,
             now_us=now_us,
             evicted=evicted,
             conditions=self._conditions,
@@ -147,9 +149,8 @@ class Gate:
         self.tally.late += decided.feature_us > decided.occurred_us
         self.tally.mode = decided.mode
 
-    def _check(self, request: PaymentRequest, now_us: int) -> None:
+    def _check(self, request: PaymentRequest, occurred_us: int, now_us: int) -> None:
         """Refuse what the request alone can't tell to be wrong."""
-        occurred_us = request.occurred_us
         if request.amount.currency != self.settings.currency:
             raise _invalid("amount.currency", f"this site takes {self.settings.currency} only")
         if occurred_us > now_us + OCCURRED_AHEAD_US_MAX:

@@ -53,11 +53,11 @@ def bundle_mode(age_us: int, ages: Ages) -> Mode:
     return Mode.STALE if hours < ages.blind_hours else Mode.BLIND
 
 
-def fingerprint_of(request: PaymentRequest) -> bytes:
-    """Return 16 bytes that are equal where two requests ask the same."""
+def fingerprint_of(request: PaymentRequest, occurred_us: int) -> bytes:
+    """Return 16 bytes that are equal where two requests ask the same; `occurred_us` is the request's own."""
     r, amount = request, request.amount
     return request_hash(
-        f"{r.transaction_id}|{r.occurred_us}|{amount.minor}|{amount.currency}|{r.card}|{r.terminal}|{r.merchant}|"
+        f"{r.transaction_id}|{occurred_us}|{amount.minor}|{amount.currency}|{r.card}|{r.terminal}|{r.merchant}|"
         f"{r.channel}|{r.country}|{r.mcc}|{r.entry_mode}|{r.device}"
     )
 
@@ -83,15 +83,19 @@ def judge(
     request: PaymentRequest,
     *,
     wanted: bytes,
+    occurred_us: int,
     now_us: int,
     evicted: tuple[Evicted, ...],
     conditions: Conditions,
 ) -> Decided:
-    """Return the decision on a request at `now_us`, after forgetting `evicted`; the window has counted it then."""
+    """Return the decision on a request at `now_us`, after forgetting `evicted`; the window has counted it then.
+
+    `wanted` and `occurred_us` follow from the request; whoever calls has them already.
+    """
     known = window.knows(request.card)
     for gone in evicted:
         window.evict(gone)
-    occurred_us, amount_minor = request.occurred_us, request.amount.minor
+    amount_minor = request.amount.minor
     feature_us = clamp_feature_time(now_us, occurred_us)
     vector = window.observe(
         card=request.card,

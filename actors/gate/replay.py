@@ -134,7 +134,8 @@ class Replay:
             basis,
             state.window,
             request,
-            wanted=fingerprint_of(request),
+            wanted=fingerprint_of(request, request.occurred_us),
+            occurred_us=request.occurred_us,
             now_us=self._record.time_us,
             evicted=(),
             conditions=conditions_of(
