@@ -1,7 +1,8 @@
 """The reaper: outlives whoever started a run, and leaves no process of that run behind, whatever ended it.
 
 `python -m edge_nodes.reaper MARK` waits until its standard input closes, which the kernel does for the dead, too;
-then it ends every process that carries `TIDEGATE_RUN=MARK` in its environment.
+then it ends every process that has the mark in its environment: as `TIDEGATE_RUN`, and once more in another variable,
+since a process that writes itself a title, as Ray's do, may write it over one of them.
 """
 
 import contextlib
@@ -20,11 +21,11 @@ _PAUSE_S: Final = 0.05
 
 def marked(mark: str) -> list[int]:
     """Return the processes of a run, this one aside. Processes of other users can't be read and aren't ours."""
-    wanted = f"{VARIABLE}={mark}".encode()
+    wanted = mark.encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes()
             state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
         except OSError:
             continue
