@@ -76,6 +76,10 @@ TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget o
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 
+# --- Training jobs. ---
+SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
+SUBMIT_PAUSE_S: Final = 1.0
+
 # --- The stream that shows a site. ---
 STREAM_ATTEMPTS_MAX: Final = 12  # with the delays below about 40 s: a site's restart is over by then
 STREAM_RETRY_DELAY_S_MIN: Final = 0.05

@@ -14,6 +14,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from tidegate import __version__
 from tidegate.errors import PermanentError, TemporaryError
 from tidegate.features.declarations import FINGERPRINT
+from tidegate.limits import SUBMIT_ATTEMPTS_MAX, SUBMIT_PAUSE_S
 from training.options import ROOT, SYNTH, Options, parser
 
 _POLL_S: Final = 0.2
@@ -86,7 +88,13 @@ def connect(address: str, environment: Mapping[str, str]) -> JobSubmissionClient
 
 
 def submit(client: JobSubmissionClient, options: Options) -> str:
-    """Submit the job, or find it submitted; one that failed or was stopped is submitted anew. Return its id."""
+    """Submit the job, or find it submitted; one that failed or was stopped is submitted anew. Return its id.
+
+    A cluster that has just come up refuses jobs until its job agent has: it is asked again.
+
+    Raises:
+        TemporaryError: it refuses them for too long.
+    """
     job = submission_id(options)
     known = {info.submission_id: info.status for info in client.list_jobs()}
     if known.get(job) in _FAILED:
@@ -94,12 +102,16 @@ def submit(client: JobSubmissionClient, options: Options) -> str:
     elif job in known:
         return job
     entrypoint = shlex.join([sys.executable, "-m", "training.job", *command(options)])
-    try:
-        client.submit_job(entrypoint=f"cd {shlex.quote(str(ROOT))} && exec {entrypoint}", submission_id=job)
-    except RuntimeError:
-        if all(info.submission_id != job for info in client.list_jobs()):
-            raise  # another caller, at the same moment, is what else it could be
-    return job
+    said = ""
+    for _ in range(SUBMIT_ATTEMPTS_MAX):
+        try:
+            client.submit_job(entrypoint=f"cd {shlex.quote(str(ROOT))} && exec {entrypoint}", submission_id=job)
+        except RuntimeError as error:
+            said = str(error).strip().rpartition("\n")[2]
+        if any(info.submission_id == job for info in client.list_jobs()):
+            return job  # submitted now, or by another caller at the same moment
+        threading.Event().wait(SUBMIT_PAUSE_S)
+    raise TemporaryError(f"{job}: Ray takes no job ({said}); try again, or look at its dashboard")
 
 
 async def follow(client: JobSubmissionClient, job: str) -> str:
