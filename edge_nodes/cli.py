@@ -47,13 +47,11 @@ def _ask(running: Site, path: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def _stream_command(settings: SiteSettings, running: Site, rate: int, seconds: float) -> list[str]:
-    """Return what sends generated payments. On a clock of events they live in time of their own, from the site's on."""
+    """Return what sends generated payments."""
     key_file = Path(settings.data_dir) / "demo.key"
     command = [sys.executable, "-m", "training.stream", "--url", running.url, "--key-file", str(key_file)]
     # As many terminals a card as the first model learnt from: busier ones would look taken over.
     command += ["--rate", str(rate), "--cards", "10000", "--terminals", "3000"]
-    if settings.clock.source == "events":
-        command += ["--keep-times", "--start", str(_ask(running, "/v1/site")["now"])]
     return [*command, "--seconds", str(seconds)] if seconds else command
 
 

@@ -91,7 +91,9 @@ def prepare_keys(settings: SiteSettings) -> tuple[bytes, str]:
     """
     secret = demo_key(settings) if settings.profile == "demo" else ""
     if not stored(settings).keys:
-        raise SettingsError(f"{path_of(settings)}: no API key; make one: tidegate key add till-1 --scope decide")
+        raise SettingsError(
+            f"{path_of(settings)}: no API key; make one, with the same --config: tidegate key add till-1 --scope decide"
+        )
     return path_of(settings).read_bytes(), secret
 
 

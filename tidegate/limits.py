@@ -26,10 +26,13 @@ AMOUNT_MINOR_MAX: Final = 100_000_000  # a million in a two-decimal currency: ab
 OCCURRED_AHEAD_US_MAX: Final = 60 * SECOND_US  # a device's clock drifts by seconds; a minute is generous
 OCCURRED_BEHIND_US_MAX: Final = 7 * DAY_US  # a site may be cut off for seven days and then hand in what it has
 OCCURRED_BEHIND_US_REFUSED: Final = 400 * DAY_US  # older than any dispute window: a wrong clock, not a late payment
+EVENT_STEP_US_MAX: Final = 40 * DAY_US  # how far one payment moves a clock of events: all windows are empty by then
 CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a larger step is somebody's hand
 
 # --- The door. ---
+HEAD_BYTES_MAX: Final = 32 * KIB  # a request line and headers; proxies add a few hundred bytes
 BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
+BODY_S_MAX: Final = 5.0  # a body comes in one or two packets: whoever takes longer holds the place of another
 BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
 BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size
 PAGE_ITEMS_MAX: Final = 200  # a page is built while no decision is made: about 4 ms
@@ -46,6 +49,7 @@ DOOR_TAKEN_S_MAX: Final = 5.0  # a caller that dials while the door is shut may 
 
 # --- The journal. ---
 SEGMENT_BYTES: Final = 16 * MIB  # large enough to make sealing rare, small enough to ship and compress whole
+SEGMENT_BYTES_MAX: Final = 256 * MIB  # what a locator has room for
 SEGMENT_BYTES_MIN: Final = 64 * KIB  # tests and simulations use small ones
 RECORD_BODY_BYTES_MAX: Final = 1 * MIB  # a list or a configuration in full is the largest body
 APPEND_BYTES_MAX: Final = 2 * MIB  # records of one decision, or one list, under one checksum

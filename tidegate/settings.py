@@ -12,8 +12,10 @@ from tidegate.limits import (
     CARDS_MAX,
     CHECKPOINT_EVERY_RECORDS,
     JOURNAL_BYTES_MAX,
+    JOURNAL_RESERVE_BYTES,
     MIB,
     SEGMENT_BYTES,
+    SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
     TERMINALS_MAX,
 )
@@ -50,6 +52,7 @@ class Journal(_Section):
         int,
         Field(
             ge=SEGMENT_BYTES_MIN,
+            le=SEGMENT_BYTES_MAX,
             description="bytes of one segment file; 16 MiB, because sealing is rare then and one still ships whole",
         ),
     ] = SEGMENT_BYTES
@@ -67,6 +70,14 @@ class Journal(_Section):
             "thread; auto, because which is faster is measured at each start"
         ),
     ] = "auto"
+
+    @model_validator(mode="after")
+    def _roomy(self) -> Self:
+        if self.bytes_max < JOURNAL_RESERVE_BYTES + 2 * self.segment_bytes:
+            raise ValueError(
+                "bytes_max must hold the reserve of 32 MiB and two segments: raise it, or segment_bytes less"
+            )
+        return self
 
 
 class Window(_Section):
@@ -120,6 +131,13 @@ class ClockSettings(_Section):
             "refused in production"
         ),
     ] = "system"
+    begins: Annotated[
+        Literal["stream", "now"],
+        Field(
+            description="word; where a clock of events begins: stream, because a recorded stream brings its own times; "
+            "now for one that is made up on the spot"
+        ),
+    ] = "stream"
 
 
 class SiteSettings(_Section):

@@ -86,16 +86,16 @@ class Door:
         """Hand in a label; its label_id makes a retry harmless."""
         return await self._post("/v1/labels", verdict)
 
-    async def clock_source(self) -> str | None:
-        """Return where the site's time comes from; None where this key may not read it.
+    async def clock(self) -> tuple[str, str] | None:
+        """Return where the site's time comes from, and its now, RFC 3339; None where this key may not read it.
 
         Raises:
             NobodyError: no site answers there.
         """
         try:
             async with self._session.get(f"{self._url}/v1/site") as response:
-                told = _object(await response.read()).get("clock_source")
-                return None if told is None else str(told)
+                told = _object(await response.read())
+                return (str(told["clock_source"]), str(told["now"])) if "clock_source" in told else None
         except _TRY_AGAIN as error:
             raise NobodyError(f"no site answers at {self._url}: start one, or name its address") from error
 

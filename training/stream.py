@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -244,17 +244,30 @@ class WrongTimesError(PermanentError):
     code = "WRONG_TIMES"
 
 
-async def _check_clock(door: Door, *, keep_times: bool) -> None:
-    """Refuse to begin where every decision would rest on the wrong time.
+async def _events_now_us(door: Door, *, keep_times: bool) -> int | None:
+    """Return the now of a site whose clock follows events, None of one that follows the wall.
 
     Raises:
-        WrongTimesError: times are kept for a site that follows the wall, or today's sent to one that follows events.
+        WrongTimesError: times are to be kept for a site that follows the wall.
     """
-    match await door.clock_source(), keep_times:
-        case "system", True:
-            raise WrongTimesError("this site follows the wall clock: leave --keep-times out, so that payments are now")
-        case "events", False:
-            raise WrongTimesError('this site\'s clock.source is "events": add --keep-times, so that it follows yours')
+    told = await door.clock()
+    if told is not None and told[0] == "events":
+        return microseconds(parse_moment(told[1]))
+    if keep_times and told is not None:
+        raise WrongTimesError("this site follows the wall clock: leave --keep-times out, so that payments are now")
+    return None
+
+
+def _shifted(items: Iterator[Item], start_us: int) -> Iterator[Item]:
+    """Yield payments and their labels as far apart as they are, the first at `start_us`."""
+    first = next(items, None)
+    if first is None:
+        return
+    by_us = start_us - first.occurred_us
+    for item in chain((first,), items):
+        body = item.body | {"occurred_at": rfc3339(item.occurred_us + by_us)}
+        verdicts = tuple((known_us + by_us, verdict) for known_us, verdict in item.verdicts)
+        yield Item(item.occurred_us + by_us, body, item.fraud, verdicts)
 
 
 def _source(given: argparse.Namespace, now_us: int) -> tuple[Iterator[Item], Pace, int | None]:
@@ -272,11 +285,13 @@ async def _main(given: argparse.Namespace, clock: Clock) -> dict[str, Any]:
     """Run as the command line says, until the end or SIGINT or SIGTERM, and return the report."""
     now_us = clock.now_us()
     key = given.key_file.read_text().strip()
-    tag = "" if given.keep_times and given.file is not None else f".r{now_us // 1000:x}"
+    tag = "" if given.keep_times else f".r{now_us // 1000:x}"
     async with Door(url=given.url, key=key, connections=given.connections, now_ns=time.perf_counter_ns) as door:
-        await _check_clock(door, keep_times=given.keep_times)
-        items, pace, length = _source(given, now_us)
-        times = None if given.keep_times else clock
+        events_us = await _events_now_us(door, keep_times=given.keep_times)
+        items, pace, length = _source(given, now_us if events_us is None else events_us)
+        if events_us is not None and not given.keep_times:
+            items = _shifted(items, events_us)
+        times = clock if events_us is None and not given.keep_times else None
         stream = Stream(door=door, clock=times, pace=pace, connections=given.connections, tag=tag)
         started = time.perf_counter()
         with _shown(given, length) as show:

@@ -149,6 +149,9 @@ async def _within(deadline_s: float, client: JobSubmissionClient, job: str) -> s
             return await follow(client, job)
     except TimeoutError as error:
         raise TemporaryError(f"{job} still runs after {deadline_s:.0f} s; the same call follows it again") from error
+    except (RuntimeError, ConnectionError) as error:
+        told = str(error).partition("\n")[0]
+        raise TemporaryError(f"{job}: lost sight of it ({told}); the same call follows it again") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -112,7 +112,10 @@ def lists_of(path: Path) -> Lists:
 
 
 def _clock(settings: SiteSettings) -> Clock:
-    return EventClock() if settings.clock.source == "events" else SystemClock()
+    wall = SystemClock()
+    if settings.clock.source == "system":
+        return wall
+    return EventClock(wall.now_us() if settings.clock.begins == "now" else 0)
 
 
 async def listen(host: str, port: int) -> socket.socket:

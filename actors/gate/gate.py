@@ -18,7 +18,7 @@ from tidegate.clock import EventClock, SteadyClock, microseconds
 from tidegate.decided import Decided, answer
 from tidegate.errors import ConflictError, FieldError, InvalidError, NotFoundError, NotReadyError
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.limits import OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
+from tidegate.limits import EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
 from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, Record, event_body
 from tidegate.settings import SiteSettings
@@ -119,14 +119,15 @@ class Gate:
         return Decision(self.journal.epoch_of(first.place), first.record, first.decided, replayed=True)
 
     def _decide_new(self, request: PaymentRequest, occurred_us: int, wanted: bytes, key: np.uint64) -> Decision:
-        if self._source is not None:
-            self._source.follow(occurred_us)
         now_us = self._clock.now_us()
         self._check(request, occurred_us, now_us)
         evicted = self.window.overdue(request.card, request.terminal)
         items = [*self._clock_items(), *map(_evicted_item, evicted)]
         size = self.journal.admit([*items, _ANY_DECISION])
         # From here on the window changes, so the append must follow.
+        if self._source is not None:
+            self._source.follow(occurred_us)
+            now_us = self._clock.now_us()
         self._note_clock()
         decided = judge(
             self.basis,
@@ -153,8 +154,10 @@ class Gate:
         """Refuse what the request alone can't tell to be wrong."""
         if request.amount.currency != self.settings.currency:
             raise _invalid("amount.currency", f"this site takes {self.settings.currency} only")
-        if occurred_us > now_us + OCCURRED_AHEAD_US_MAX:
+        if self._source is None and occurred_us > now_us + OCCURRED_AHEAD_US_MAX:
             raise _invalid("occurred_at", "more than a minute ahead of the site's clock: set the device's clock")
+        if self._source is not None and self._state.places and occurred_us > now_us + EVENT_STEP_US_MAX:
+            raise _invalid("occurred_at", "more than 40 days ahead of the stream that the site's clock follows")
         if occurred_us < now_us - OCCURRED_BEHIND_US_REFUSED:
             raise _invalid("occurred_at", "more than 400 days ago: set the device's clock")
 

@@ -1,5 +1,6 @@
 """The journal's disk on a POSIX system: one folder, preallocated files, `fdatasync`, synced folders."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -152,8 +153,12 @@ class PosixDisk:
 
     def sizes(self) -> dict[str, int]:
         """Return the length of every file but the lock."""
-        files = sorted(path for path in self._folder.rglob("*") if path.is_file() and path.name != _LOCK)
-        return {path.relative_to(self._folder).as_posix(): path.stat().st_size for path in files}
+        found: dict[str, int] = {}
+        for path in sorted(self._folder.rglob("*")):
+            with contextlib.suppress(FileNotFoundError):  # compressed and removed by a gate meanwhile
+                if path.is_file() and path.name != _LOCK:
+                    found[path.relative_to(self._folder).as_posix()] = path.stat().st_size
+        return found
 
     def free_bytes(self) -> int:
         """Return what the file system still gives to this user."""

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from actors.journal.layout import (
     EPOCHS_MAX,
     RESERVE,
-    SEGMENT_BYTES_MAX,
     EpochName,
     Mark,
     append_seed,
@@ -33,6 +32,7 @@ from tidegate.limits import (
     JOURNAL_RESERVE_BYTES,
     RECORD_BODY_BYTES_MAX,
     SEGMENT_BYTES,
+    SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
 )
 from tidegate.records import DECISION, HEAD_BYTES, Lane, Record

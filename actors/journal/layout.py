@@ -18,7 +18,7 @@ from crc32c import crc32c
 
 from tidegate.errors import JournalFormatError
 from tidegate.ids import EPOCH_HEX, EpochId, GateId, SiteId
-from tidegate.limits import NAME_BYTES_MAX
+from tidegate.limits import NAME_BYTES_MAX, SEGMENT_BYTES_MAX
 from tidegate.records import CHAIN_START, HEAD_BYTES, SCHEMAS, Lane
 
 LANES: Final = len(Lane)
@@ -73,7 +73,8 @@ _OFFSET_BITS: Final = 28
 _SEGMENT_BITS: Final = 22
 EPOCHS_MAX: Final = 2 ** (63 - _OFFSET_BITS - _SEGMENT_BITS) - 1
 SEGMENTS_MAX: Final = 2**_SEGMENT_BITS - 1
-SEGMENT_BYTES_MAX: Final = 2**_OFFSET_BITS
+if 2**_OFFSET_BITS != SEGMENT_BYTES_MAX:
+    raise AssertionError("a locator has room for the largest segment")
 
 
 def locator(epoch_index: int, segment: int, offset: int) -> int:

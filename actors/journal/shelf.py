@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 import zstandard
 from crc32c import crc32c
 
-from actors.journal.layout import SEGMENT_BYTES_MAX, EpochName
+from actors.journal.layout import EpochName
 from actors.journal.ports import Disk, File
 from actors.journal.segment import used_bytes
 from tidegate.errors import JournalFormatError
+from tidegate.limits import SEGMENT_BYTES_MAX
 
 _MAGIC: Final = b"\xf5TIDEZST"
 _VERSION: Final = 1

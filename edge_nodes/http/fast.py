@@ -4,6 +4,7 @@ A raw ASGI application in front of FastAPI: what has a body costs a bounded read
 all other routes are FastAPI's.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from edge_nodes.http.keys import Caller, Keyring, Scope
 from edge_nodes.http.problem import document, invalid, render
 from edge_nodes.http.protocol import JOINER, JoinedHttp
 from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
-from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, INFLIGHT_REQUESTS_MAX
+from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_S_MAX, INFLIGHT_REQUESTS_MAX
 from tidegate.payment import LabelRequest, PaymentRequest
 
 Message = MutableMapping[str, Any]
@@ -35,13 +36,23 @@ class BodyTooLargeError(InvalidError):
     code = "BODY_TOO_LARGE"
 
 
+class BodyTooSlowError(InvalidError):
+    """A body that doesn't come: it holds the place of another request."""
+
+    code = "BODY_TOO_SLOW"
+
+
 class MediaTypeError(InvalidError):
     """A body that isn't JSON by its own word."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
-STATUSES: Final[dict[type[TidegateError], int]] = {BodyTooLargeError: 413, MediaTypeError: 415}
+STATUSES: Final[dict[type[TidegateError], int]] = {
+    BodyTooLargeError: 413,
+    BodyTooSlowError: 408,
+    MediaTypeError: 415,
+}
 
 
 async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
@@ -50,23 +61,26 @@ async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
     Raises:
         MediaTypeError: its content type is another than JSON.
         BodyTooLargeError: it has more than `bound` bytes; the rest is not read.
+        BodyTooSlowError: it isn't whole in time.
     """
     for name, value in scope["headers"]:
         if name == b"content-type" and value.split(b";")[0].strip().lower() == b"application/json":
             break
     else:
         raise MediaTypeError("content-type: send application/json")
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    chunks = [body]
-    size = len(body)
-    while message.get("more_body") and size <= bound:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
+    chunks, size, more = [], 0, True
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            while more and size <= bound:
+                message = await receive()
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                more = bool(message.get("more_body"))
+    except TimeoutError as error:
+        raise BodyTooSlowError(f"body: not whole after {BODY_S_MAX:.0f} s; send it at once") from error
     if size > bound:
         raise BodyTooLargeError(f"body: more than {bound} bytes; send less at a time")
-    return body if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def parse(body: bytes) -> PaymentRequest:

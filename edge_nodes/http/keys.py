@@ -69,7 +69,8 @@ def parse_keys(name: str, data: bytes) -> KeyFile:
         return KeyFile.model_validate_json(data)
     except ValidationError as error:
         fields = tuple(FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False))
-        raise SettingsError(f"{name}: {fields}; restore it or make new keys", fields=fields) from error
+        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
+        raise SettingsError(f"{name}: {told}; restore it or make new keys", fields=fields) from error
 
 
 def dump_keys(keys: KeyFile) -> bytes:

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tidegate.limits import HEAD_BYTES_MAX
+
 JOINER: Final = "tidegate.joiner"
 """Where the ASGI scope has the connection's `Joiner`."""
 
@@ -42,12 +44,38 @@ class Joiner:
         self._transport.close()
 
 
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
 class JoinedHttp(HttpToolsProtocol):
-    """Gives every request's scope the joiner of its connection."""
+    """Gives every request's scope the joiner of its connection, and bounds what may come before a request's body."""
+
+    _in_head = True
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put a joiner in front of the transport."""
         super().connection_made(Joiner(transport))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a head beyond its bound ends the connection: nobody has proven anything yet."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and b"\r\n\r\n" not in data:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request."""
+        self._in_head, self._head_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End the request: the next head may come."""
+        self._in_head = True
+        super().on_message_complete()
 
     def on_message_begin(self) -> None:
         """Make the scope of the next request."""

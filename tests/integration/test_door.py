@@ -1,9 +1,11 @@
 """The door over real HTTP on a real disk: what callers are told, what is refused and changes nothing."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -313,6 +315,28 @@ def test_a_body_of_unknown_length_is_read_to_its_bound_and_no_further(door: Door
     connection.close()
 
     assert (answer.status, problem["code"]) == (413, "BODY_TOO_LARGE")
+
+
+def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nx-long: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                caller.sendall(b"a" * 4_096)
+        answer = caller.recv(4_096)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_nodes.http.fast.BODY_S_MAX", 0.2)
+    head = f"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n"
+    head += "content-type: application/json\r\ncontent-length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(head.encode())
+        answer = caller.recv(4_096)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:

@@ -124,22 +124,26 @@ def test_a_file_shifted_to_now_can_be_sent_again_and_its_report_is_for_a_person(
     assert len(ordinary.shown(Lane.DECISIONS)) == 100
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [((), "add --keep-times"), (("--keep-times",), "leave --keep-times out")],
-    ids=["now to a site that follows events", "own times to a site that follows the wall"],
-)
-def test_times_that_do_not_go_with_the_sites_clock_are_refused_before_the_first_payment(
-    request: pytest.FixtureRequest, recorded: Path, options: tuple[str, ...], said: str
+def test_own_times_are_refused_by_a_site_that_follows_the_wall_before_the_first_payment(
+    ordinary: Site, recorded: Path
 ) -> None:
-    site: Site = request.getfixturevalue("ordinary" if options else "following")
-    before = len(site.shown(Lane.DECISIONS))
+    before = len(ordinary.shown(Lane.DECISIONS))
 
-    done = _replay(site, recorded, *options)
+    done = _replay(ordinary, recorded, "--keep-times")
 
     assert done.returncode == 1
-    assert said in done.stderr
-    assert len(site.shown(Lane.DECISIONS)) == before
+    assert "leave --keep-times out" in done.stderr
+    assert len(ordinary.shown(Lane.DECISIONS)) == before
+
+
+def test_a_file_is_shifted_to_the_now_of_a_site_that_follows_events(following: Site, recorded: Path) -> None:
+    before = len(following.shown(Lane.DECISIONS))
+
+    done = _replay(following, recorded, "--limit", "30")
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"errors +│ none", done.stdout)
+    assert len(following.shown(Lane.DECISIONS)) == before + 30
 
 
 def test_nobody_at_the_address_is_told_and_not_waited_for(ordinary: Site, recorded: Path) -> None:

@@ -172,6 +172,26 @@ def test_a_site_whose_clock_follows_events_shows_it_in_every_answer(rig: Any) ->
     assert decision.record.time_us == later.occurred_us
 
 
+def test_a_refused_payment_moves_no_clock_of_events_and_no_payment_moves_it_far(rig: Any) -> None:
+    rig.clock, rig.layer = EventClock(rig.now_us), {"clock": {"source": "events"}}
+    gate = rig.open()
+    gate.decide(rig.payment(1))
+    refused: list[dict[str, Any]] = [
+        {"occurred_at": rfc3339(rig.now_us + 41 * DAY_US)},
+        {"occurred_at": rfc3339(rig.now_us + DAY_US), "amount": {"minor": 1, "currency": "USD"}},
+    ]
+    for other in refused:
+        with pytest.raises(InvalidError):
+            gate.decide(rig.payment(2, **other))
+        assert gate.now_us() == rig.now_us
+
+
+def test_a_clock_of_events_begins_where_its_stream_does(rig: Any) -> None:
+    rig.clock, rig.layer = EventClock(), {"clock": {"source": "events"}}
+    request = rig.payment(1, occurred_at=rfc3339(rig.now_us))
+    assert rig.open().decide(request).record.time_us == rig.now_us
+
+
 def test_eviction_at_the_bound_is_a_record_of_the_same_append_before_the_decision(rig: Any) -> None:
     gate = rig.open()
     for number in range(17):
