@@ -228,6 +228,8 @@ def main() -> None:
         app()
     except TidegateError as error:
         sys.exit(f"tidegate: {error.message}")
+    except OSError as error:
+        sys.exit(f"tidegate: {error}; check the paths in the configuration")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def machine_mark(path: Path) -> str:
         return mark
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(_MARK_HEX // 2)
-    path.write_text(mark + "\n")
+    PosixDisk(path.parent).replace(path.name, f"{mark}\n".encode())  # whole or not at all: a torn one stops the site
     return mark
 
 

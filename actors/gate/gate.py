@@ -189,6 +189,7 @@ class Gate:
 
         Raises:
             NotFoundError: this site never decided that payment.
+            InvalidError: it became known in the future.
             ConflictError: the label's id was used with another body.
         """
         self._must_run()
@@ -205,6 +206,8 @@ class Gate:
                 fields=(FieldError("transaction_id", "unknown at this site"),),
             )
         now_us = self.now_us()
+        if self._source is None and values["known_us"] > now_us + OCCURRED_AHEAD_US_MAX:
+            raise _invalid("known_at", "more than a minute ahead of the site's clock: nothing later could correct it")
         items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(values))]
         record = self.journal.append(items, now_us)[-1][1]
         self._note_clock()

@@ -255,6 +255,15 @@ def test_a_label_of_another_body_or_of_an_unknown_payment_is_refused(rig: Any) -
         gate.label(rig.label(2))
 
 
+def test_a_label_known_in_the_future_is_refused_since_no_later_one_could_correct_it(rig: Any) -> None:
+    gate = rig.open()
+    gate.decide(rig.payment(1))
+    with pytest.raises(InvalidError) as refused:
+        gate.label(rig.label(1, known_at=rfc3339(rig.now_us + 61 * SECOND_US)))
+    assert refused.value.fields[0].field == "known_at"
+    assert Kind.LABEL_RECEIVED not in kinds(gate)
+
+
 def test_a_label_finds_a_payment_of_weeks_ago_after_a_restart(rig: Any) -> None:
     gate = rig.open()
     gate.decide(rig.payment(1))
