@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import Floats, PackedTrees
 
 SCHEMA_VERSION: Final = 1

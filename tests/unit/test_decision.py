@@ -7,6 +7,7 @@ from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, REASONS, Outcome
 RANGES = {
     Source.MODEL: range(100, 200),
     Source.LIST: range(200, 300),
+    Source.RULE: range(300, 400),
     Source.SYSTEM: range(900, 1_000),
 }
 
@@ -44,6 +45,7 @@ def test_numbers_once_given_keep_their_code() -> None:
     given = {100: "MODEL_CHALLENGE", 101: "MODEL_REVIEW", 102: "MODEL_DECLINE", 200: "LIST_HARD_BLOCK"}
     given |= {201: "LIST_OVERRIDE", 202: "LIST_SOFT_BLOCK", 900: "SYS_FEATURES_PARTIAL", 901: "SYS_CLOCK"}
     given |= {902: "SYS_CLOCK_EVENTS", 903: "SYS_TIME_CLAMPED", 904: "SYS_BUNDLE_AGING", 905: "SYS_BUNDLE_STALE"}
+    given |= {203: "LIST_WATCH", 300: "RULE_VELOCITY", 317: "RULE_OTHER", 926: "SYS_FLOOR_LIMIT"}
     given |= {906: "SYS_BUNDLE_BLIND", 907: "SYS_OFFLINE_CLOSED"}
 
     assert {number: REASONS[number].code for number in given} == given
