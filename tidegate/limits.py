@@ -80,6 +80,10 @@ TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget o
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 
+# --- Reasons. ---
+ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
+ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
+
 # --- Training jobs. ---
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
 SUBMIT_PAUSE_S: Final = 1.0

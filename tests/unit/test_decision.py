@@ -2,7 +2,7 @@
 
 import re
 
-from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, REASONS, Outcome, Source
+from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, PAYER_WORDS, REASONS, Outcome, Source
 
 RANGES = {
     Source.MODEL: range(100, 200),
@@ -38,15 +38,22 @@ def test_each_reason_is_a_sentence_of_its_own() -> None:
 
     assert [text for text in texts if not (text[0].isupper() and text.endswith("."))] == []
     assert len(set(texts)) == len(texts)
+    assert [r.code for r in REASONS.values() if not (r.action[0].isupper() and r.action.endswith("."))] == []
 
 
-def test_numbers_once_given_keep_their_code() -> None:
+def test_a_payer_is_told_what_comes_next_and_never_why() -> None:
+    assert set(PAYER_WORDS) == set(OUTCOME_WORDS)
+    telling = re.compile(r"list|model|risk|fraud|score|rule|limit|block", re.IGNORECASE)
+    assert [words for words in PAYER_WORDS.values() if telling.search(words)] == []
+
+
+def test_numbers_once_given_keep_their_code_and_a_new_one_is_written_down_here() -> None:
     given = {100: "MODEL_CHALLENGE", 101: "MODEL_REVIEW", 102: "MODEL_DECLINE", 200: "LIST_HARD_BLOCK"}
     given |= {201: "LIST_OVERRIDE", 202: "LIST_SOFT_BLOCK", 900: "SYS_FEATURES_PARTIAL", 901: "SYS_CLOCK"}
     given |= {902: "SYS_CLOCK_EVENTS", 903: "SYS_TIME_CLAMPED", 904: "SYS_BUNDLE_AGING", 905: "SYS_BUNDLE_STALE"}
     given |= {906: "SYS_BUNDLE_BLIND", 907: "SYS_OFFLINE_CLOSED"}
 
-    assert {number: REASONS[number].code for number in given} == given
+    assert {number: reason.code for number, reason in REASONS.items()} == given
 
 
 def test_an_error_never_looks_like_a_score() -> None:
