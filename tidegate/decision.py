@@ -1,7 +1,7 @@
 """The words of a verdict: outcomes, risk levels, modes and the one catalogue of reason codes."""
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Final, Literal, NamedTuple
 
 
@@ -41,6 +41,14 @@ class Mode(IntEnum):
     BLIND = 3
 
 
+class Mark(IntFlag):
+    """How a decision was made otherwise than usual, as stored: a replay leaves out what was left out. For ever."""
+
+    SCORE_LEFT_OUT = 1
+    RULES_LEFT_OUT = 2
+    SANDBOX = 4
+
+
 NO_SCORE: Final = 255
 """Stored in place of a risk score where no model spoke: an error never looks like a score."""
 
@@ -72,6 +80,9 @@ _ALL: Final = (
     Reason(200, "LIST_HARD_BLOCK", Source.LIST, "A block list names it, and no override is allowed."),
     Reason(201, "LIST_OVERRIDE", Source.LIST, "An allow list names it."),
     Reason(202, "LIST_SOFT_BLOCK", Source.LIST, "A block list names it."),
+    Reason(
+        800, "LIMIT_UNSCORED", Source.LIMIT, "Without a score, small amounts are reviewed and larger ones are declined."
+    ),
     Reason(900, "SYS_FEATURES_PARTIAL", Source.SYSTEM, "The card's history isn't at this site; defaults were used."),
     Reason(901, "SYS_CLOCK", Source.SYSTEM, "The site's clock was set back; the highest time seen was used."),
     Reason(902, "SYS_CLOCK_EVENTS", Source.SYSTEM, "The site's clock follows a replayed stream."),
@@ -90,6 +101,9 @@ _ALL: Final = (
         Source.SYSTEM,
         "The journal was damaged or the clock set back: this site takes no money while cut off.",
     ),
+    Reason(908, "SYS_DEADLINE_SCORE", Source.SYSTEM, "The caller's deadline left no time for the model."),
+    Reason(909, "SYS_DEADLINE_RULES", Source.SYSTEM, "The caller's deadline left no time for the rules."),
+    Reason(910, "SYS_SANDBOX", Source.SYSTEM, "A test card of a sandbox forced this answer; it counts nowhere."),
 )
 REASONS: Final = {reason.number: reason for reason in _ALL}
 NUMBERS: Final = {reason.code: reason.number for reason in _ALL}
