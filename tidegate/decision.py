@@ -1,7 +1,7 @@
 """The words of a verdict: outcomes, risk levels, modes and the one catalogue of reason codes."""
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Final, Literal, NamedTuple
 
 
@@ -39,6 +39,14 @@ class Mode(IntEnum):
     AGING = 1
     STALE = 2
     BLIND = 3
+
+
+class Mark(IntFlag):
+    """How a decision was made otherwise than usual, as stored: a replay leaves out what was left out. For ever."""
+
+    SCORE_LEFT_OUT = 1
+    RULES_LEFT_OUT = 2
+    SANDBOX = 4
 
 
 NO_SCORE: Final = 255
@@ -107,6 +115,13 @@ _ALL: Final = (
         "Don't accept the payment; where the entry is wrong, take it out or put it on the allow list.",
     ),
     Reason(
+        800,
+        "LIMIT_UNSCORED",
+        Source.LIMIT,
+        "Without a score, small amounts are reviewed and larger ones are declined.",
+        "Give the decision a longer deadline, or find out what keeps the site busy.",
+    ),
+    Reason(
         900,
         "SYS_FEATURES_PARTIAL",
         Source.SYSTEM,
@@ -161,6 +176,27 @@ _ALL: Final = (
         Source.SYSTEM,
         "The journal was damaged or the clock set back: this site takes no money while cut off.",
         "Verify the journal, mend clock or disk, and let the cloud close the old epoch.",
+    ),
+    Reason(
+        908,
+        "SYS_DEADLINE_SCORE",
+        Source.SYSTEM,
+        "The caller's deadline left no time for the model.",
+        "Allow more time; where it is said often, find out what keeps the site busy.",
+    ),
+    Reason(
+        909,
+        "SYS_DEADLINE_RULES",
+        Source.SYSTEM,
+        "The caller's deadline left no time for the rules.",
+        "Allow more time, or retire rules that take long.",
+    ),
+    Reason(
+        910,
+        "SYS_SANDBOX",
+        Source.SYSTEM,
+        "A test card of a sandbox forced this answer; it counts nowhere.",
+        "Nothing: take a card that isn't a test card for a real answer.",
     ),
 )
 PAYER_WORDS: Final[dict[OutcomeWord, str]] = {
