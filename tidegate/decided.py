@@ -11,7 +11,7 @@ from tidegate.policy.costs import Liability
 from tidegate.records import DECISION_BODY_BYTES, FEATURE_SLOTS, REASON_SLOTS, Lane, Record
 
 _BODY: Final = struct.Struct(
-    f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQ16sBBBB5Q"
+    f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQH16sBBBB5Q"
 )
 if _BODY.size != DECISION_BODY_BYTES:
     raise AssertionError(f"the packed decision has {_BODY.size} bytes, its schema {DECISION_BODY_BYTES}")
@@ -57,6 +57,7 @@ class Decided(NamedTuple):
     config: str
     lists_version: int
     overlay_version: int
+    marks: int
     policy: str
     liability: Liability
     mode_bundle: Mode
@@ -86,8 +87,9 @@ class Decided(NamedTuple):
             self.config.encode("ascii"),
             self.lists_version,
             self.overlay_version,
+            self.marks,
             self.policy.encode("ascii"),
-            *self[30:],
+            *self[31:],
         )
 
     @classmethod
@@ -95,11 +97,13 @@ class Decided(NamedTuple):
         """Return the decision that `body` stores; the exact inverse of `to_body`."""
         f = _BODY.unpack(body)
         reasons = tuple(number for number in f[24 : 24 + REASON_SLOTS] if number)
-        bundle, config, lists_version, overlay_version, policy, liability = f[24 + REASON_SLOTS : 30 + REASON_SLOTS]
+        bundle, config, lists_version, overlay_version, marks, policy, liability = f[24 + REASON_SLOTS :][:7]
+        modes, masks = f[31 + REASON_SLOTS :][:3], f[34 + REASON_SLOTS :]
         words = (Outcome(f[20]), f[21], RiskLevel(f[22]), Mode(f[23]))
-        versions = (_text(bundle), _text(config), lists_version, overlay_version, _text(policy), Liability(liability))
-        rest = (*map(Mode, f[30 + REASON_SLOTS : 33 + REASON_SLOTS]), *f[33 + REASON_SLOTS :])
-        return cls._make((*map(_text, f[:8]), *f[8:16], _text(f[16]), *f[17:20], *words, reasons, *versions, *rest))
+        versions = (_text(bundle), _text(config), lists_version, overlay_version, marks, _text(policy))
+        parts = (Liability(liability), *map(Mode, modes))
+        texts, score = map(_text, f[:8]), f[17:20]
+        return cls._make((*texts, *f[8:16], _text(f[16]), *score, *words, reasons, *versions, *parts, *masks))
 
 
 _CHANNEL_WORDS: Final = {number: word for word, number in CHANNELS.items()}
@@ -158,7 +162,7 @@ def answer(
         "outcome": decided.outcome.word,
         "risk_score": None if decided.risk_score == NO_SCORE else decided.risk_score,
         "risk_level": _LEVEL_WORDS[decided.risk_level],
-        "probability": round(decided.probability, 6),
+        "probability": None if decided.risk_score == NO_SCORE else round(decided.probability, 6),
         "reasons": reason_words(decided.reasons),
         "mode": _MODE_WORDS[decided.mode],
         "modes": {

@@ -88,6 +88,7 @@ DECISION_FIELDS: Final = [
     ("config", "S16"),
     ("lists_version", "<u8"),
     ("overlay_version", "<u8"),
+    ("marks", "<u2"),
     ("policy", "S16"),
     ("liability", "u1"),
     ("mode_bundle", "u1"),

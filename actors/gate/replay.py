@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.gate.gate import conditions_of
-from actors.gate.judge import Basis, find, fingerprint_of, judge
+from actors.gate.judge import LEFT_OUT, Basis, find, fingerprint_of, force, forced, judge
 from actors.gate.start import load_checkpoint
 from actors.gate.state import Rebuild, State, new_state
 from actors.journal.layout import located
@@ -21,7 +21,7 @@ from actors.journal.reader import Reader
 from actors.journal.segment import Columns
 from actors.scorer.model import Scorer
 from tidegate.decided import Decided, request_body
-from tidegate.decision import REASONS, Source
+from tidegate.decision import REASONS, Mark, Source
 from tidegate.errors import NotFoundError
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.ids import BundleId, RecordId
@@ -99,16 +99,24 @@ class Replay:
         """Score the stored vector again and decide anew on it."""
         state, _ = self._state(window=False)
         basis, old = self._basis(state), self.decided
+        request = PaymentRequest.model_validate(request_body(old), strict=False)
+        if (card := forced(old.card, basis.settings)) is not None:
+            return Replayed(differences(old, old._replace(**force(basis, request, card)._asdict())), 1)
         found = find(
             basis,
-            PaymentRequest.model_validate(request_body(old), strict=False),
+            request,
             np.frombuffer(old.features, np.float32),
             now_us=self._record.time_us,
             system=tuple(number for number in old.reasons if _given(number)),
             braked=lambda _: old.rules_braked,
+            pressed=self._left_out,
         )
         again = old._replace(feature_fingerprint=FINGERPRINT, **found._asdict())
         return Replayed(differences(old, again), 1)
+
+    def _left_out(self) -> bool:
+        """Tell whether the decision had no time for its score: then a replay has none either."""
+        return bool(self.decided.marks & Mark.SCORE_LEFT_OUT)
 
     def recompute(self) -> Replayed:
         """Rebuild the state as it was before the decision, and judge the stored request again."""
@@ -122,11 +130,11 @@ class Replay:
             wanted=fingerprint_of(request, request.occurred_us),
             occurred_us=request.occurred_us,
             now_us=self._record.time_us,
-            evicted=(),
             conditions=conditions_of(
                 basis.settings, clock_behind=state.clock_behind, damaged=not state.offline_approvals
             ),
             brakes=state.brakes,
+            pressed=self._left_out,
         )
         return Replayed(differences(self.decided, again), records)
 
@@ -194,7 +202,7 @@ def differences(stored: Decided, replayed: Decided) -> tuple[Difference, ...]:
 
 def _given(number: int) -> bool:
     """Tell whether a reason says how a decision was made, and doesn't follow from what else is stored."""
-    return REASONS[number].source is Source.SYSTEM and number not in DERIVED
+    return REASONS[number].source is Source.SYSTEM and number not in DERIVED and number not in LEFT_OUT.values()
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tidegate.decision import NUMBERS, Mode, Outcome, Verdict
 from tidegate.ids import PolicyId
 from tidegate.payment import CHANNELS, ENTRY_MODES
-from tidegate.policy.costs import MILLION, Costs, Liability
+from tidegate.policy.costs import MILLION, Liability
 from tidegate.policy.rules import Matched, RuleBook
 from tidegate.policy.terms import Policy, Step, outcome_of, policy_id
 from tidegate.policy.verdict import Hit, Strength, decide
@@ -49,7 +49,7 @@ FRESH: Final = Modes(Mode.FRESH, Mode.FRESH, Mode.FRESH)
 class Facts(NamedTuple):
     """What a verdict rests on beside its policy; `suppressed` and `braked` are bits of rules that must not act."""
 
-    probability: float
+    probability: float | None
     amount_minor: int
     bearer: Liability
     matched: Matched
@@ -112,16 +112,13 @@ class ActivePolicy:
         verdict = decide(
             probability=probability,
             amount_minor=facts.amount_minor,
-            costs=self.costs(facts.bearer),
+            bearer=facts.bearer,
+            policy=self.terms,
             hits=hits,
             system=system,
             floor=floor,
         )
         return Conclusion(verdict, suppressed, braked)
-
-    def costs(self, bearer: Liability) -> Costs:
-        """Return what outcomes cost where this one bears the loss."""
-        return self.terms.costs.of(bearer)
 
     def steps(self, modes: Modes) -> list[Step]:
         """Return the steps of the ladder that a site of this age stands on."""
@@ -129,12 +126,13 @@ class ActivePolicy:
         steps = (ladder.bundle.step(modes.bundle), ladder.lists.step(modes.lists), ladder.policy.step(modes.policy))
         return [step for step in steps if step is not None]
 
-    def _aged(self, facts: Facts) -> tuple[Outcome, float]:
+    def _aged(self, facts: Facts) -> tuple[Outcome, float | None]:
         """Return the mildest outcome that the site's age allows, and the probability with its caution."""
         steps = self.steps(facts.modes)
         floors = [outcome_of(step.outcome) for step in steps if facts.amount_minor > step.floor_minor]
         caution = max(step.caution_ppm for step in steps)
-        return max(floors, default=Outcome.APPROVE), min(facts.probability * caution / MILLION, 1.0)
+        careful = None if facts.probability is None else min(facts.probability * caution / MILLION, 1.0)
+        return max(floors, default=Outcome.APPROVE), careful
 
     def watched(self) -> Hit:
         """Return what a watch list's entry says of a payment."""

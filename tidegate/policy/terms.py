@@ -180,6 +180,12 @@ class Policy(_Section):
     liability: Annotated[
         tuple[Bearing, ...], Field(max_length=16, description="the first that fits; else merchant")
     ] = ()
+    unscored_minor: Annotated[
+        int,
+        Field(
+            ge=0, le=MILLION, description="largest amount reviewed where no model spoke; above it the answer is decline"
+        ),
+    ] = 5_000
     elevated_score: Annotated[int, Field(ge=1, le=100, description="lowest risk score called elevated")] = 65
     highest_score: Annotated[int, Field(ge=1, le=100, description="lowest risk score called highest")] = 75
     watch_outcome: Annotated[OutcomeWord, Field(description="mildest outcome of what a watch list names")] = "review"

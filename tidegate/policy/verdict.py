@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 from tidegate.decision import NO_SCORE, NUMBERS, Outcome, RiskLevel, Verdict
-from tidegate.policy.costs import MILLION, Costs, cheapest
+from tidegate.policy.costs import MILLION, Liability, cheapest
 from tidegate.policy.terms import Policy
 from tidegate.records import REASON_SLOTS
 
@@ -33,11 +33,13 @@ class Hit:
     rule: int = 0
 
 
-_MODEL_REASONS: Final = {
-    Outcome.CHALLENGE: NUMBERS["MODEL_CHALLENGE"],
-    Outcome.REVIEW: NUMBERS["MODEL_REVIEW"],
-    Outcome.DECLINE: NUMBERS["MODEL_DECLINE"],
+_MODEL_REASONS: Final[dict[Outcome, tuple[int, ...]]] = {
+    Outcome.APPROVE: (),
+    Outcome.CHALLENGE: (NUMBERS["MODEL_CHALLENGE"],),
+    Outcome.REVIEW: (NUMBERS["MODEL_REVIEW"],),
+    Outcome.DECLINE: (NUMBERS["MODEL_DECLINE"],),
 }
+_UNSCORED: Final[tuple[int, ...]] = (NUMBERS["LIMIT_UNSCORED"],)
 _FLOOR: Final = NUMBERS["SYS_FLOOR_LIMIT"]
 
 
@@ -50,34 +52,43 @@ def risk_level(score: int, policy: Policy) -> RiskLevel:
     return RiskLevel.ELEVATED if score >= policy.elevated_score else RiskLevel.NORMAL
 
 
+def unscored(amount_minor: int, policy: Policy) -> Outcome:
+    """Return the outcome where no model spoke: never approve, since nothing spoke for it."""
+    return Outcome.REVIEW if amount_minor <= policy.unscored_minor else Outcome.DECLINE
+
+
 def decide(
     *,
-    probability: float,
+    probability: float | None,
     amount_minor: int,
-    costs: Costs,
+    bearer: Liability,
+    policy: Policy,
     hits: Sequence[Hit],
     system: tuple[int, ...],
     floor: Outcome = Outcome.APPROVE,
 ) -> Verdict:
     """Return the verdict on one payment.
 
-    `probability` is the calibrated probability of fraud; `hits` is what lists and rules say; `system` are the
-    numbers of the `SYS_*` reasons that mark how the decision was made, which are kept whatever the outcome; `floor`
-    is the mildest outcome that the site's age allows for this amount.
+    `probability` is the calibrated probability of fraud, None where no model spoke; `bearer` bears a loss; `hits` is
+    what lists and rules say; `system` are the numbers of the `SYS_*` reasons that mark how the decision was made,
+    which are kept whatever the outcome; `floor` is the mildest outcome that the site's age allows for this amount.
     """
-    outcome = cheapest(round(probability * MILLION), amount_minor, costs)
-    if not hits and outcome is Outcome.APPROVE and floor is Outcome.APPROVE:
-        return Verdict(outcome, system[:REASON_SLOTS])
-    final, named, deciding = _strongest(hits, outcome)
+    if probability is None:
+        outcome, own = unscored(amount_minor, policy), _UNSCORED
+    else:
+        outcome = cheapest(round(probability * MILLION), amount_minor, policy.costs.of(bearer))
+        own = _MODEL_REASONS[outcome]
+    final, named, deciding = _strongest(hits, outcome, own) if hits else (outcome, own, 0)
     if final < floor:
         return Verdict(floor, _fitting((), (_FLOOR, *system)))
     return Verdict(final, _fitting(named, system), deciding)
 
 
-def _strongest(hits: Sequence[Hit], model: Outcome) -> tuple[Outcome, tuple[int, ...], int]:
-    """Return the outcome before floors, the reasons of those who brought it about, and the bits of such rules."""
-    if not hits:
-        return model, _model_reason(model), 0
+def _strongest(hits: Sequence[Hit], model: Outcome, own: tuple[int, ...]) -> tuple[Outcome, tuple[int, ...], int]:
+    """Return the outcome before floors, the reasons of those who brought it about, and the bits of such rules.
+
+    `own` are the model's reasons for its outcome.
+    """
     strongest = max(hit.strength for hit in hits)
     winners = [hit for hit in hits if hit.strength is strongest]
     final = max(hit.outcome for hit in winners)
@@ -87,11 +98,7 @@ def _strongest(hits: Sequence[Hit], model: Outcome) -> tuple[Outcome, tuple[int,
     deciding = 0
     for hit in named:
         deciding |= hit.rule
-    return final, tuple(dict.fromkeys(hit.reason for hit in named)) or _model_reason(final), deciding
-
-
-def _model_reason(outcome: Outcome) -> tuple[int, ...]:
-    return () if outcome is Outcome.APPROVE else (_MODEL_REASONS[outcome],)
+    return final, tuple(dict.fromkeys(hit.reason for hit in named)) or own, deciding
 
 
 def _fitting(named: tuple[int, ...], system: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tidegate.decision import NO_SCORE, NUMBERS, REASONS, Outcome, RiskLevel, Source, Verdict
 from tidegate.limits import AMOUNT_MINOR_MAX
-from tidegate.policy.costs import MILLION, Costs, cheapest, expected_costs
+from tidegate.policy.costs import MILLION, Costs, Liability, cheapest, expected_costs
 from tidegate.policy.terms import Policy
 from tidegate.policy.verdict import Hit, Strength, decide, risk_level
 from tidegate.records import REASON_SLOTS
@@ -21,7 +21,14 @@ APPROVED, DECLINED = 0.0, 1.0
 
 def verdict(probability: float, *hits: Hit, system: tuple[int, ...] = (), amount: int = 5_000) -> Verdict:
     """Return what the default policy says."""
-    return decide(probability=probability, amount_minor=amount, hits=hits, system=system, costs=COSTS)
+    return decide(
+        probability=probability,
+        amount_minor=amount,
+        bearer=Liability.MERCHANT,
+        policy=Policy(),
+        hits=hits,
+        system=system,
+    )
 
 
 @given(PPM, PPM, AMOUNTS)
