@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from actors.gate.committer import Committer
+from actors.gate.committer import Committer, Told
 from actors.gate.gate import Decision, Gate
 from actors.gate.meter import Meter
 from tidegate.clock import rfc3339
@@ -25,6 +25,16 @@ Rows = np.ndarray[Any, np.dtype[np.void]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _NEWEST: Final = 2**62
 _FILTERS: Final = ("card", "terminal", "merchant", "outcome")
+
+
+class Begun(NamedTuple):
+    """A decision that may be told once the record at `pos` is durable; the times are readings of `Service.ticks`."""
+
+    decision: Decision
+    pos: int
+    started: float
+    verified: float
+    decided: float
 
 
 class Service:
@@ -56,24 +66,40 @@ class Service:
             raise NotReadyError(f"the site isn't ready: {self.why_not_ready}")
         return self._gate
 
-    async def _durable(self, pos: int) -> None:
+    async def durable(self, pos: int) -> None:
+        """Return once the record at `pos` is durable."""
         if self._committer is None:
             raise NotReadyError("the site isn't ready")
         await self._committer.durable(pos)
 
-    async def decide(self, request: PaymentRequest, started: float) -> Answer:
-        """Decide one payment and return the answer once it is durable; `started` is a reading of `ticks`."""
-        gate, stage, ticks = self.gate, self.meter.stage, self.ticks
+    def begin(self, request: PaymentRequest, started: float) -> Begun:
+        """Decide one payment; it may be told once `Begun.pos` is durable. `started` is a reading of `ticks`."""
+        gate, ticks = self.gate, self.ticks
         verified = ticks()
         decision = gate.decide(request)
-        decided = ticks()
-        await self._durable(_awaited(gate, decision))
-        ended = ticks()
+        return Begun(decision, _awaited(gate, decision), started, verified, ticks())
+
+    def end(self, begun: Begun) -> Answer:
+        """Return the answer to a decision that is durable now."""
+        decision, _, started, verified, decided = begun
+        ended, stage = self.ticks(), self.meter.stage
         stage["verify"](verified - started)
         stage["decide"](decided - verified)
         stage["journal"](ended - decided)
         self.meter.decided(decision, ended - started)
-        return gate.answer(decision)
+        return self.gate.answer(decision)
+
+    def when_durable(self, pos: int, told: Told) -> None:
+        """Call `told` once the record at `pos` is durable, or never will be."""
+        if self._committer is None:
+            raise NotReadyError("the site isn't ready")
+        self._committer.when_durable(pos, told)
+
+    async def decide(self, request: PaymentRequest, started: float) -> Answer:
+        """Decide one payment and return the answer once it is durable."""
+        begun = self.begin(request, started)
+        await self.durable(begun.pos)
+        return self.end(begun)
 
     async def decide_many(self, requests: Sequence[PaymentRequest | TidegateError], started: float) -> list[Any]:
         """Decide a batch in order: a result each, an answer or the error of that one. One flush for all."""
@@ -84,7 +110,7 @@ class Service:
                 results.append(request if isinstance(request, TidegateError) else gate.decide(request))
             except TidegateError as error:
                 results.append(error)
-        await self._durable(max((_awaited(gate, r) for r in results if isinstance(r, Decision)), default=0))
+        await self.durable(max((_awaited(gate, r) for r in results if isinstance(r, Decision)), default=0))
         ended = self.ticks()
         for result in results:
             if isinstance(result, Decision):
@@ -94,7 +120,7 @@ class Service:
     async def label(self, request: LabelRequest) -> Answer:
         """Apply a label and return the answer once it is durable."""
         answer, pos = self.gate.label(request)
-        await self._durable(pos)
+        await self.durable(pos)
         return answer
 
     def get(self, text: str, merchants: Merchants = None) -> Answer:
