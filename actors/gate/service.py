@@ -1,22 +1,25 @@
 """The service: what the door may ask of a gate. Decides on the event loop, waits for the disk, renders answers."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from actors.gate.committer import Committer, Told
+from actors.gate.deadline import Deadline, Pace
 from actors.gate.gate import Decision, Gate
 from actors.gate.meter import Meter
 from tidegate.clock import rfc3339
 from tidegate.decided import Decided, request_body
-from tidegate.decision import OUTCOME_WORDS
+from tidegate.decision import OUTCOME_WORDS, Mark
 from tidegate.errors import FieldError, InvalidError, NotFoundError, NotReadyError, TidegateError
 from tidegate.ids import EpochId, RecordId
-from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX
+from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX, SANDBOX_LATE_S
 from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.records import Lane, Record
+from tidegate.sandbox import CARDS, Trouble
 
 Answer = dict[str, Any]
 Merchants = frozenset[str] | None
@@ -37,10 +40,25 @@ class Begun(NamedTuple):
     decided: float
 
 
+def late_by_s(begun: Begun) -> float:
+    """Return how long to keep the caller waiting, where a test card says so; the decision is durable meanwhile."""
+    decided = begun.decision.decided
+    if begun.decision.replayed or not decided.marks & Mark.SANDBOX:
+        return 0.0
+    return SANDBOX_LATE_S if CARDS[decided.card].trouble is Trouble.TIMEOUT else 0.0
+
+
 class Service:
     """One site's gate as the door sees it; before `opened` every call says why it can't be answered yet."""
 
-    def __init__(self, *, ticks: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        *,
+        ticks: Callable[[], float] = time.perf_counter,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._pace = Pace()
+        self._pause = pause
         self.meter = Meter()
         self.why_not_ready: str | None = "starting: the journal is being read"
         self._gate: Gate | None = None
@@ -72,11 +90,14 @@ class Service:
             raise NotReadyError("the site isn't ready")
         await self._committer.durable(pos)
 
-    def begin(self, request: PaymentRequest, started: float) -> Begun:
-        """Decide one payment; it may be told once `Begun.pos` is durable. `started` is a reading of `ticks`."""
+    def begin(self, request: PaymentRequest, started: float, deadline_ms: int | None = None) -> Begun:
+        """Decide one payment; it may be told once `Begun.pos` is durable.
+
+        `started` is a reading of `ticks`; `deadline_ms` is what the caller gives from then on.
+        """
         gate, ticks = self.gate, self.ticks
         verified = ticks()
-        decision = gate.decide(request)
+        decision = gate.decide(request, None if deadline_ms is None else self._deadline(deadline_ms, started))
         return Begun(decision, _awaited(gate, decision), started, verified, ticks())
 
     def end(self, begun: Begun) -> Answer:
@@ -87,6 +108,8 @@ class Service:
         stage["decide"](decided - verified)
         stage["journal"](ended - decided)
         self.meter.decided(decision, ended - started)
+        if not decision.replayed:
+            self._pace.waited(ended - decided)
         return self.gate.answer(decision)
 
     def when_durable(self, pos: int, told: Told) -> None:
@@ -95,11 +118,20 @@ class Service:
             raise NotReadyError("the site isn't ready")
         self._committer.when_durable(pos, told)
 
-    async def decide(self, request: PaymentRequest, started: float) -> Answer:
+    async def decide(self, request: PaymentRequest, started: float, deadline_ms: int | None = None) -> Answer:
         """Decide one payment and return the answer once it is durable."""
-        begun = self.begin(request, started)
+        return await self.told(self.begin(request, started, deadline_ms))
+
+    async def told(self, begun: Begun) -> Answer:
+        """Return the answer to a decision once it is durable."""
         await self.durable(begun.pos)
-        return self.end(begun)
+        answer = self.end(begun)
+        if late_s := late_by_s(begun):
+            await self._pause(late_s)
+        return answer
+
+    def _deadline(self, milliseconds: int, started: float) -> Deadline:
+        return Deadline(milliseconds, started, self._pace.p99_s, self.ticks)
 
     async def decide_many(self, requests: Sequence[PaymentRequest | TidegateError], started: float) -> list[Any]:
         """Decide a batch in order: a result each, an answer or the error of that one. One flush for all."""

@@ -13,12 +13,19 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from actors.gate.service import Begun, Service
+from actors.gate.service import Begun, Service, late_by_s
 from edge_nodes.http.keys import Caller, Keyring, Scope
 from edge_nodes.http.problem import document, invalid, render
 from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply
-from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
-from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_S_MAX, INFLIGHT_REQUESTS_MAX
+from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError
+from tidegate.limits import (
+    BATCH_BODY_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    BODY_BYTES_MAX,
+    BODY_S_MAX,
+    DEADLINE_MS_MAX,
+    INFLIGHT_REQUESTS_MAX,
+)
 from tidegate.payment import LabelRequest, PaymentRequest
 
 Message = MutableMapping[str, Any]
@@ -31,6 +38,8 @@ _JSON: Final = [(b"content-type", _JSON_TYPE), (b"cache-control", b"no-store")]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
 _LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
+_DEADLINE: Final = b"x-deadline-ms"
+_DEADLINE_DIGITS: Final = 8
 
 
 class BodyTooLargeError(InvalidError):
@@ -55,6 +64,7 @@ STATUSES: Final[dict[type[TidegateError], int]] = {
     BodyTooLargeError: 413,
     BodyTooSlowError: 408,
     MediaTypeError: 415,
+    DeadlineError: 504,
 }
 
 
@@ -100,6 +110,33 @@ async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
     if size > bound:
         raise _too_large(bound)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def deadline_ms(headers: Headers) -> int | None:
+    """Return what `X-Deadline-Ms` says, or None where the caller gave none.
+
+    Raises:
+        InvalidError: it is no whole number of milliseconds within the bounds, or said twice.
+    """
+    said = [value for name, value in headers if name == _DEADLINE]
+    if not said:
+        return None
+    digits = said[0].isdigit() and len(said[0]) <= _DEADLINE_DIGITS
+    if len(said) > 1 or not digits or not 1 <= int(said[0]) <= DEADLINE_MS_MAX:
+        message = f"one whole number of milliseconds from 1 to {DEADLINE_MS_MAX} is expected"
+        raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
+    return int(said[0])
+
+
+def no_deadline(scope: Message) -> None:
+    """Refuse a deadline where it would mean nothing.
+
+    Raises:
+        InvalidError: there is one.
+    """
+    if any(name == _DEADLINE for name, _ in scope["headers"]):
+        message = "only POST /v1/decisions takes one: leave it out here"
+        raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
 
 
 def parse(body: bytes) -> PaymentRequest:
@@ -179,11 +216,11 @@ class DecisionRoute:
         finally:
             self._inflight -= 1
 
-    def begin(self, caller: Caller, body: bytes, started: float) -> Begun:
+    def begin(self, caller: Caller, body: bytes, started: float, allowed_ms: int | None) -> Begun:
         """Decide what a caller asks about; `started` is a reading of the service's ticks."""
         request = parse(body)
         caller.need_merchant(request.merchant)
-        return self._service.begin(request, started)
+        return self._service.begin(request, started, allowed_ms)
 
     def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
         """Answer a request once its decision is durable; what is wrong with it at once."""
@@ -200,15 +237,18 @@ class DecisionRoute:
         need_json(headers)
         caller = self._keyring.caller(headers)
         caller.need(Scope.DECIDE)
-        return self.begin(caller, body, started)
+        return self.begin(caller, body, started, deadline_ms(headers))
 
     def _told(self, begun: Begun, reply: Reply, failure: TidegateError | None) -> None:
         self._inflight -= 1
-        reply((_HTTP_OK, _JSON, self.end(begun)) if failure is None else self.refusal(failure))
-
-    def end(self, begun: Begun) -> bytes:
-        """Return the body of the answer to what is durable."""
-        return to_json(self._service.end(begun))
+        if failure is not None:
+            reply(self.refusal(failure))
+            return
+        answer = (_HTTP_OK, _JSON, to_json(self._service.end(begun)))
+        if late_s := late_by_s(begun):
+            asyncio.get_running_loop().call_later(late_s, reply, answer)
+        else:
+            reply(answer)
 
     def refusal(self, error: TidegateError) -> Answer:
         """Return the answer to a request that was refused, and count it."""
@@ -270,11 +310,12 @@ class FastPath:
             return await route(caller, scope, receive, started)
 
     async def _decide(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
-        begun = self.short_cut.begin(caller, await read_body(scope, receive, BODY_BYTES_MAX), started)
-        await self._service.durable(begun.pos)
-        return self.short_cut.end(begun)
+        allowed_ms = deadline_ms(scope["headers"])
+        begun = self.short_cut.begin(caller, await read_body(scope, receive, BODY_BYTES_MAX), started, allowed_ms)
+        return to_json(await self._service.told(begun))
 
     async def _decide_many(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
+        no_deadline(scope)
         requests = parse_batch(await read_body(scope, receive, BATCH_BODY_BYTES_MAX))
         for request in requests:
             if isinstance(request, PaymentRequest):
@@ -284,6 +325,7 @@ class FastPath:
         return to_json({"data": told})
 
     async def _label(self, caller: Caller, scope: Message, receive: Receive, _started: float) -> bytes:
+        no_deadline(scope)
         request = parse_label(await read_body(scope, receive, BODY_BYTES_MAX))
         caller.need_merchant(request.merchant)
         return to_json(await self._service.label(request))
