@@ -93,6 +93,8 @@ GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 # --- The policy. ---
 RULES_MAX: Final = 64  # a bit each in a decision's record
 RULE_CHARS_MAX: Final = 512  # a rule that needs more is two rules
+RULE_DEPTH_MAX: Final = 32  # parentheses within each other: nobody reads more
+RULE_TEXT_TESTS_MAX: Final = 64  # a bit each; long enumerations of tokens belong on a list
 RULE_TEXT_CHARS_MAX: Final = 200  # a sentence that says why
 RULES_P99_US_MAX: Final = 60.0  # all of them: a quarter of what a decision may take
 BRAKE_DECLINES_MAX: Final = 1_000  # the times of so many are remembered for each rule: 64 of them are 2 MiB

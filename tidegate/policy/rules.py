@@ -2,8 +2,11 @@
 
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from tidegate.decision import NUMBERS
-from tidegate.policy.oracle import Oracle
+from tidegate.policy.grammar import parse
+from tidegate.policy.program import TextTests, build, run_one
 from tidegate.policy.terms import Policy, Rule, RuleState, outcome_of
 from tidegate.policy.variables import Inputs
 from tidegate.policy.verdict import Hit, Strength
@@ -27,9 +30,11 @@ class RuleBook:
     def __init__(self, policy: Policy) -> None:
         running = [rule for rule in policy.rules if rule.state.runs]
         active = [rule for rule in running if rule.state is RuleState.ACTIVE]
-        self._bits = [rule.bit for rule in running]
         self.runs = bool(running)
-        self._oracle = Oracle([rule.when for rule in running])
+        program = build([(rule.bit, parse(rule.when)) for rule in running])
+        self.program = program
+        self._arrays = (program.steps, program.ends, program.consts, program.bits, program.depth)
+        self._tests = TextTests(program.tests)
         self.active = sum(rule.bit for rule in active)
         self.braked = sum(rule.bit for rule in active if rule.brake is not None)
         self._hits = {rule.bit: _hit(rule) for rule in active}
@@ -37,13 +42,10 @@ class RuleBook:
 
     def match(self, inputs: Inputs) -> Matched:
         """Run the rules on one payment."""
-        hit = failed = 0
-        for bit, said in zip(self._bits, self._oracle.run(inputs), strict=True):
-            if said is None:
-                failed |= bit
-            elif said:
-                hit |= bit
-        return Matched(hit, failed)
+        vector, amount_minor, probability, score, texts = inputs
+        passed = np.uint64(self._tests.mask(texts))
+        hit, failed = run_one(*self._arrays, vector, float(amount_minor), probability, float(score), passed)
+        return Matched(int(hit), int(failed))
 
     def hits(self, acting: int) -> list[Hit]:
         """Return what the active rules of these bits say."""
