@@ -29,7 +29,7 @@ def _found(settings: SiteSettings, decision: str) -> Replay:
     if wanted is None:
         raise NotFoundError(f"{decision}: is no decision's id; one looks like site-1.g0.0123456789abcdef.L1.42")
     folder = Path(settings.data_dir)
-    journal, window = folder / "journal", folder / "window"
+    journal, window, orders = folder / "journal", folder / "window", folder / "orders"
     if not journal.is_dir():
         raise NotFoundError(f"{journal}: no journal is there; name the site's files with --config")
     shelf = Shelf(folder=PosixFolder(folder / "bundles"))
@@ -37,6 +37,7 @@ def _found(settings: SiteSettings, decision: str) -> Replay:
         wanted=wanted,
         journal=PosixDisk(journal),
         checkpoints=PosixDisk(window) if window.is_dir() else MemoryDisk(),
+        orders=PosixDisk(orders) if orders.is_dir() else MemoryDisk(),
         load=lambda bundle: Scorer(shelf.load(bundle)),
     )
 

@@ -84,7 +84,11 @@ CHECKPOINTS_KEPT: Final = 2  # the newest may be damaged by the very crash it is
 LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten first: 2 % of the ids above; 70 MiB
 
 # --- Lists and bundles. ---
-LIST_ENTRIES_MAX: Final = 10_000  # a list is journaled whole when it becomes active
+LIST_ENTRIES_MAX: Final = 500_000  # 100 MiB in memory; the journal names a set, whose text stands beside it
+LIST_LINE_CHARS_MAX: Final = 512  # list, entity, token, date, rule: under 200
+LIST_ERRORS_TOLD_MAX: Final = 20  # more would be the same mistake again
+LISTS_BYTES_MAX: Final = 64 * MIB  # the text of the largest set
+LISTS_KEPT: Final = 32  # sets behind the active one, so that decisions made under them can be replayed
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000

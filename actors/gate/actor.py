@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvicorn
-from pydantic import ValidationError
 
 from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.orders import Orders
 from actors.gate.service import Service
 from actors.gate.start import open_gate
 from actors.gate.upkeep import Upkeep
@@ -32,9 +32,8 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError
+from tidegate.errors import BundleError, SettingsError, TemporaryError
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
-from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
 
 T = TypeVar("T")
@@ -92,23 +91,6 @@ def active_scorer(shelf: Shelf) -> Scorer:
     if bundle is None:
         raise BundleError("no bundle is active at this site; train one: `tidegate train`")
     return Scorer(shelf.load(bundle))
-
-
-def lists_of(path: Path) -> Lists:
-    """Return the lists of a file; none where there is no file.
-
-    Raises:
-        SettingsError: the file is broken; each field is named.
-    """
-    try:
-        return Lists.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Lists()
-    except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)
-        fields = tuple(FieldError(".".join(map(str, e["loc"])) or "lists", e["msg"]) for e in wrong)
-        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{path}: {told}; mend the file, or move it away", fields=fields) from error
 
 
 def _clock(settings: SiteSettings) -> Clock:
@@ -223,7 +205,7 @@ class GateActor:
             journal_disk=PosixDisk(self._folder / "journal"),
             checkpoint_disk=PosixDisk(self._folder / "window"),
             scorer=scorer,
-            lists=lists_of(self._folder / "lists.json"),
+            orders=Orders(PosixDisk(self._folder / "orders")),
             clock=_clock(settings),
             entropy=os.urandom,
         )

@@ -1,5 +1,6 @@
 """A policy in force: its terms made ready, since when and by whom; and the judgement that rests on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -53,7 +54,7 @@ class Facts(NamedTuple):
     amount_minor: int
     bearer: Liability
     matched: Matched
-    listed: list[Hit]
+    listed: Sequence[Hit]
     suppressed: int
     braked: int
     modes: Modes
@@ -78,10 +79,12 @@ class ActivePolicy:
     by: str = "bundle"
     why: str = ""
     book: RuleBook = field(init=False, compare=False)
+    watch: Hit = field(init=False, compare=False)
     _bearers: dict[tuple[int, int], Liability] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "book", RuleBook(self.terms))
+        object.__setattr__(self, "watch", Hit(Strength.SOFT, outcome_of(self.terms.watch_outcome), _WATCH))
         object.__setattr__(self, "_bearers", _bearers(self.terms))
 
     def bearer(self, channel: int, entry_mode: int) -> Liability:
@@ -106,6 +109,8 @@ class ActivePolicy:
         failed = facts.matched.failed & self.book.active
         if failed or braked:
             system = (*system, *((_FAILED,) if failed else ()), *((_BRAKED,) if braked else ()))
+        if any(hit.reason == _WATCH for hit in hits):
+            system = (*system, _WATCH)
         if facts.modes != FRESH:
             system = (*system, *aged(facts.modes))
             floor, probability = self._aged(facts)
@@ -133,10 +138,6 @@ class ActivePolicy:
         caution = max(step.caution_ppm for step in steps)
         careful = None if facts.probability is None else min(facts.probability * caution / MILLION, 1.0)
         return max(floors, default=Outcome.APPROVE), careful
-
-    def watched(self) -> Hit:
-        """Return what a watch list's entry says of a payment."""
-        return Hit(Strength.SOFT, outcome_of(self.terms.watch_outcome), _WATCH)
 
 
 def aged(modes: Modes) -> tuple[int, ...]:
