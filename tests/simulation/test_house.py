@@ -142,7 +142,8 @@ def test_state_after_crashes_is_what_an_uninterrupted_replay_gives(seed: int, ho
 
     assert built.state_bytes(rebuilt) == built.state_bytes(gate)
     assert rebuilt.state.brakes.held() == gate.state.brakes.held()
-    assert (rebuilt.basis.policy, rebuilt.basis.lists) == (gate.basis.policy, gate.basis.lists)
+    if gate.journal.durable_pos == gate.journal.last_pos:  # else the last swap was promised to nobody
+        assert (rebuilt.basis.policy, rebuilt.basis.lists) == (gate.basis.policy, gate.basis.lists)
 
 
 def test_a_retry_after_damage_gets_its_first_answer_with_the_id_of_its_old_epoch(

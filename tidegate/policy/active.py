@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidegate.decision import NUMBERS, Mode, Outcome, Verdict
@@ -14,6 +15,7 @@ from tidegate.policy.rules import Matched, RuleBook
 from tidegate.policy.terms import Policy, Step, outcome_of, policy_id
 from tidegate.policy.verdict import Hit, Strength, decide
 
+Column = np.ndarray[Any, np.dtype[np.uint8]]
 _LISTS: Final = (0, *(NUMBERS[f"SYS_LISTS_{mode}"] for mode in ("AGING", "STALE", "BLIND")))
 _POLICY: Final = (0, *(NUMBERS[f"SYS_POLICY_{mode}"] for mode in ("AGING", "STALE", "BLIND")))
 _BUNDLE: Final = (0, *(NUMBERS[f"SYS_BUNDLE_{mode}"] for mode in ("AGING", "STALE", "BLIND")))
@@ -90,6 +92,13 @@ class ActivePolicy:
     def bearer(self, channel: int, entry_mode: int) -> Liability:
         """Return who bears the loss of a payment that came in this way."""
         return self._bearers[channel, entry_mode]
+
+    def bearers(self, channels: Column, entry_modes: Column) -> Column:
+        """Return who bears the loss of each payment, uint8, from columns of channels and entry modes."""
+        table = np.zeros((max(CHANNELS.values()) + 1, max(ENTRY_MODES.values()) + 1), np.uint8)
+        for (channel, entry_mode), bearer in self._bearers.items():
+            table[channel, entry_mode] = bearer
+        return table[channels, entry_modes]
 
     def modes(self, *, now_us: int, bundle_us: int, lists_us: int | None) -> Modes:
         """Return how fresh all is; `lists_us` is None where the site has no lists."""
