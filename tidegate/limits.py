@@ -95,6 +95,8 @@ TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 
 # --- The policy. ---
+POLICY_BYTES_MAX: Final = 256 * KIB  # 64 rules of the largest permitted size are 60 KiB
+POLICY_DAY_ROWS_MAX: Final = 50_000  # latest decisions that a new policy is tried on: 40 MB, a quarter of a second
 RULES_MAX: Final = 64  # a bit each in a decision's record
 RULE_CHARS_MAX: Final = 512  # a rule that needs more is two rules
 RULE_DEPTH_MAX: Final = 32  # parentheses within each other: nobody reads more

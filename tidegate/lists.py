@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from tidegate.clock import microseconds, rfc3339
@@ -19,6 +20,8 @@ from tidegate.decision import NUMBERS, Outcome
 from tidegate.errors import FieldError, ListsError
 from tidegate.limits import LIST_ENTRIES_MAX, LIST_ERRORS_TOLD_MAX, LIST_LINE_CHARS_MAX
 from tidegate.payment import NameText, TokenText
+from tidegate.policy.active import ActivePolicy
+from tidegate.policy.columns import Listings
 from tidegate.policy.verdict import Hit, Strength
 
 Entity = Literal["card", "device", "terminal", "merchant", "country", "mcc"]
@@ -244,3 +247,17 @@ def _expiry(text: str) -> int:
     if moment.tzinfo is None:
         raise ValueError("expires_at: says no offset; write for example 2027-01-31T00:00:00Z")
     return microseconds(moment.astimezone(UTC))
+
+
+def listings(lists: ListIndex, rows: np.ndarray[Any, Any], policy: ActivePolicy) -> Listings:
+    """Return what lists say of rows of dtype `records.DECISION`, each at its own time, for `decide_columns`."""
+    found: dict[int, list[Listed]] = {}
+    for entity, table in lists.index.items():
+        tokens = {value.encode(): entries for value, entries in table.items()}
+        for at, entries in enumerate(map(tokens.get, rows[entity].tolist())):
+            if entries is not None:
+                now_us = int(rows["time_us"][at])
+                found.setdefault(at, []).extend(entry for entry in entries if entry.expires_us > now_us)
+    places = sorted(at for at, entries in found.items() if entries)
+    hits = [hits_of(found[at], policy.watch) for at in places]
+    return Listings(np.array(places, np.int64), hits, [policy.book.bits(spared(found[at])) for at in places])
