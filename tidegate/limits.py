@@ -41,6 +41,14 @@ INFLIGHT_REQUESTS_MAX: Final = 4_096  # beyond it the door answers 503 at once i
 API_KEYS_MAX: Final = 10_000  # a site has tills, not customers
 LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
 
+# --- Deadlines that callers set. ---
+DEADLINE_MS_MAX: Final = 60_000  # a till that waits a minute has lost its payer
+DEADLINE_FLUSH_READINGS: Final = 512  # five of them are above the 99th percentile, so one hiccup moves nothing
+DEADLINE_FLUSH_RENEWED: Final = 64  # sorting the readings takes 20 µs: not at each request
+
+# --- The sandbox. ---
+SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter than a test that waits for it
+
 # --- The gate's own life. ---
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
 GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
@@ -90,6 +98,10 @@ BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
+
+# --- Reasons. ---
+ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
+ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 
 # --- Training jobs. ---
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it

@@ -1,22 +1,25 @@
 """The service: what the door may ask of a gate. Decides on the event loop, waits for the disk, renders answers."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from actors.gate.committer import Committer
+from actors.gate.deadline import Deadline, Pace
 from actors.gate.gate import Decision, Gate
 from actors.gate.meter import Meter
 from tidegate.clock import rfc3339
 from tidegate.decided import Decided, request_body
-from tidegate.decision import OUTCOME_WORDS
+from tidegate.decision import OUTCOME_WORDS, Mark
 from tidegate.errors import FieldError, InvalidError, NotFoundError, NotReadyError, TidegateError
 from tidegate.ids import EpochId, RecordId
-from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX
+from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX, SANDBOX_LATE_S
 from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.records import Lane, Record
+from tidegate.sandbox import CARDS, Trouble
 
 Answer = dict[str, Any]
 Merchants = frozenset[str] | None
@@ -30,7 +33,14 @@ _FILTERS: Final = ("card", "terminal", "merchant", "outcome")
 class Service:
     """One site's gate as the door sees it; before `opened` every call says why it can't be answered yet."""
 
-    def __init__(self, *, ticks: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        *,
+        ticks: Callable[[], float] = time.perf_counter,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._pace = Pace()
+        self._pause = pause
         self.meter = Meter()
         self.why_not_ready: str | None = "starting: the journal is being read"
         self._gate: Gate | None = None
@@ -61,11 +71,14 @@ class Service:
             raise NotReadyError("the site isn't ready")
         await self._committer.durable(pos)
 
-    async def decide(self, request: PaymentRequest, started: float) -> Answer:
-        """Decide one payment and return the answer once it is durable; `started` is a reading of `ticks`."""
+    async def decide(self, request: PaymentRequest, started: float, deadline_ms: int | None = None) -> Answer:
+        """Decide one payment and return the answer once it is durable; `started` is a reading of `ticks`.
+
+        `deadline_ms` is what the caller gives from then on.
+        """
         gate, stage, ticks = self.gate, self.meter.stage, self.ticks
         verified = ticks()
-        decision = gate.decide(request)
+        decision = gate.decide(request, None if deadline_ms is None else self._deadline(deadline_ms, started))
         decided = ticks()
         await self._durable(_awaited(gate, decision))
         ended = ticks()
@@ -73,7 +86,19 @@ class Service:
         stage["decide"](decided - verified)
         stage["journal"](ended - decided)
         self.meter.decided(decision, ended - started)
+        if not decision.replayed:
+            self._pace.waited(ended - decided)
+            if decision.decided.marks & Mark.SANDBOX:
+                await self._trouble(decision.decided.card)
         return gate.answer(decision)
+
+    def _deadline(self, milliseconds: int, started: float) -> Deadline:
+        return Deadline(milliseconds, started, self._pace.p99_s, self.ticks)
+
+    async def _trouble(self, card: str) -> None:
+        """Keep the caller waiting where a test card says so; the decision is durable meanwhile."""
+        if CARDS[card].trouble is Trouble.TIMEOUT:
+            await self._pause(SANDBOX_LATE_S)
 
     async def decide_many(self, requests: Sequence[PaymentRequest | TidegateError], started: float) -> list[Any]:
         """Decide a batch in order: a result each, an answer or the error of that one. One flush for all."""

@@ -15,8 +15,15 @@ from actors.gate.service import Service
 from edge_nodes.http.keys import Caller, Keyring, Scope
 from edge_nodes.http.problem import document, invalid, render
 from edge_nodes.http.protocol import JOINER, JoinedHttp
-from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
-from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_S_MAX, INFLIGHT_REQUESTS_MAX
+from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError
+from tidegate.limits import (
+    BATCH_BODY_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    BODY_BYTES_MAX,
+    BODY_S_MAX,
+    DEADLINE_MS_MAX,
+    INFLIGHT_REQUESTS_MAX,
+)
 from tidegate.payment import LabelRequest, PaymentRequest
 
 Message = MutableMapping[str, Any]
@@ -28,6 +35,8 @@ _JSON: Final = [(b"content-type", b"application/json"), (b"cache-control", b"no-
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
 _LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
+_DEADLINE: Final = b"x-deadline-ms"
+_DEADLINE_DIGITS: Final = 8
 
 
 class BodyTooLargeError(InvalidError):
@@ -52,6 +61,7 @@ STATUSES: Final[dict[type[TidegateError], int]] = {
     BodyTooLargeError: 413,
     BodyTooSlowError: 408,
     MediaTypeError: 415,
+    DeadlineError: 504,
 }
 
 
@@ -81,6 +91,33 @@ async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
     if size > bound:
         raise BodyTooLargeError(f"body: more than {bound} bytes; send less at a time")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def deadline_ms(scope: Message) -> int | None:
+    """Return what `X-Deadline-Ms` says, or None where the caller gave none.
+
+    Raises:
+        InvalidError: it is no whole number of milliseconds within the bounds, or said twice.
+    """
+    said = [value for name, value in scope["headers"] if name == _DEADLINE]
+    if not said:
+        return None
+    digits = said[0].isdigit() and len(said[0]) <= _DEADLINE_DIGITS
+    if len(said) > 1 or not digits or not 1 <= int(said[0]) <= DEADLINE_MS_MAX:
+        message = f"one whole number of milliseconds from 1 to {DEADLINE_MS_MAX} is expected"
+        raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
+    return int(said[0])
+
+
+def no_deadline(scope: Message) -> None:
+    """Refuse a deadline where it would mean nothing.
+
+    Raises:
+        InvalidError: there is one.
+    """
+    if any(name == _DEADLINE for name, _ in scope["headers"]):
+        message = "only POST /v1/decisions takes one: leave it out here"
+        raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
 
 
 def parse(body: bytes) -> PaymentRequest:
@@ -201,11 +238,13 @@ class FastPath:
             self._inflight -= 1
 
     async def _decide(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
+        allowed_ms = deadline_ms(scope)
         request = parse(await read_body(scope, receive, BODY_BYTES_MAX))
         caller.need_merchant(request.merchant)
-        return to_json(await self._service.decide(request, started))
+        return to_json(await self._service.decide(request, started, allowed_ms))
 
     async def _decide_many(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
+        no_deadline(scope)
         requests = parse_batch(await read_body(scope, receive, BATCH_BODY_BYTES_MAX))
         for request in requests:
             if isinstance(request, PaymentRequest):
@@ -215,6 +254,7 @@ class FastPath:
         return to_json({"data": told})
 
     async def _label(self, caller: Caller, scope: Message, receive: Receive, _started: float) -> bytes:
+        no_deadline(scope)
         request = parse_label(await read_body(scope, receive, BODY_BYTES_MAX))
         caller.need_merchant(request.merchant)
         return to_json(await self._service.label(request))
