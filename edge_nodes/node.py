@@ -37,8 +37,9 @@ _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
 FOLDER_PREFIX: Final = "tg-"
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
-_NODE: Final = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
+_NODES: Final = 200
+AGENT_PORT: Final = 52365
+"""Where Ray's job agent listens, which `ray.init` can't be told: a cluster whose agent finds it taken takes no jobs."""
 
 Say = Callable[[str], None]
 
@@ -48,6 +49,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def node_address() -> str:
+    """Return a loopback address whose agent port is free: clusters of one machine need one each.
+
+    Not 127.0.0.1, which Ray replaces by the machine's outside address. Two that start at once begin to look elsewhere.
+
+    Raises:
+        TemporaryError: all are taken.
+    """
+    for number in range(_NODES):
+        address = f"127.0.0.{2 + (os.getpid() + number) % _NODES}"
+        if not refused(address, AGENT_PORT):
+            return address
+    raise TemporaryError(f"port {AGENT_PORT} is taken on {_NODES} addresses of the loopback: stop what left it so")
 
 
 def refused(host: str, port: int) -> str:
@@ -137,7 +153,7 @@ def _start(folder: str) -> tuple[str, str]:
                 namespace="tidegate",
                 log_to_driver=False,
                 logging_level="warning",
-                _node_ip_address=_NODE,
+                _node_ip_address=node_address(),
                 _temp_dir=folder,
             )
         except (RuntimeError, OSError, TimeoutError) as error:
