@@ -33,7 +33,7 @@ def site_findings(machine: MachineProbes, site: SiteProbes, settings: SiteSettin
     yield from _judged("disk room", site.room, lambda room: findings.of_room(room, settings.journal.bytes_max))
     yield from _of_journal(machine, site, settings)
     now_us = machine.time().now_us
-    yield from _judged("bundle", site.bundle, lambda seen: findings.of_bundle(seen, now_us, settings))
+    yield from _judged("bundle", site.bundle, lambda seen: findings.of_bundle(seen, now_us, settings.profile))
     yield from _judged("lists", site.lists, findings.of_lists)
     yield from _judged("keys", site.keys, lambda seen: findings.of_keys(seen, settings.profile))
 

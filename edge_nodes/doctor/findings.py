@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from actors.gate.judge import bundle_mode
 from actors.journal.space import Rung, Space, rung
 from edge_nodes.doctor.ports import (
     Build,
@@ -259,16 +258,16 @@ def of_checkpoints(seen: CheckpointsSeen, journal: JournalSeen, every: int) -> F
     return Finding("checkpoints", Level.OK, value)
 
 
-def of_bundle(seen: BundleSeen, now_us: int, settings: SiteSettings) -> Finding:
+def of_bundle(seen: BundleSeen, now_us: int, profile: str) -> Finding:
     """Judge the bundle that would decide."""
     todo = "tidegate train, then tidegate bundle activate"
     if seen.refused:
         return Finding("bundle", Level.FAIL, seen.refused, f"activate another: tidegate bundle list; or {todo}")
     if not seen.bundle:
-        level = Level.FAIL if settings.profile == "production" else Level.WARN
+        level = Level.FAIL if profile == "production" else Level.WARN
         return Finding("bundle", level, "none is active", f"{todo}; without it the first start trains one itself")
     age_us = max(0, now_us - seen.trained_at_us)
-    mode = bundle_mode(age_us, settings.ages)
+    mode = seen.ages.mode(age_us)
     value = f"{seen.bundle}, {mode.name.lower()}, {seen.golden_rows} golden rows come out bit-equal"
     if mode >= Mode.STALE:
         return Finding("bundle", Level.WARN, value, todo)

@@ -3,8 +3,10 @@
 A probe changes nothing that stays. What it can't find out it raises, as OSError or TidegateError.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from tidegate.policy.terms import Ladder, Rungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,16 @@ class CheckpointsSeen:
 
 @dataclass(frozen=True, slots=True)
 class BundleSeen:
-    """The active bundle; empty where none was ever activated. `refused`: why it can't decide."""
+    """The active bundle; empty where none was ever activated. `refused`: why it can't decide.
+
+    `ages`: from which age on its policy takes it for stale.
+    """
 
     bundle: str = ""
     refused: str = ""
     trained_at_us: int = 0
     golden_rows: int = 0
+    ages: Rungs = field(default_factory=lambda: Ladder().bundle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,4 +93,6 @@ def bundle_seen(shelf: Shelf) -> BundleSeen:
         bundle = Scorer(shelf.load(active)).bundle
     except BundleError as error:
         return BundleSeen(refused=error.message)
-    return BundleSeen(active, "", bundle.manifest.trained_at_us, len(bundle.golden_features))
+    manifest = bundle.manifest
+    ages = manifest.policy.ladder.bundle
+    return BundleSeen(active, "", manifest.trained_at_us, len(bundle.golden_features), ages)

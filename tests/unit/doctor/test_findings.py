@@ -138,10 +138,10 @@ def test_a_clock_is_judged_by_the_highest_time_in_the_journal_unless_it_follows_
 def test_a_site_without_a_bundle_fails_in_production_and_a_demo_trains_one() -> None:
     none = BundleSeen()
 
-    assert findings.of_bundle(none, NOW_US, settings()).level == "fail"
-    assert findings.of_bundle(none, NOW_US, settings(profile="demo")).level == "warn"
+    assert findings.of_bundle(none, NOW_US, "production").level == "fail"
+    assert findings.of_bundle(none, NOW_US, "demo").level == "warn"
     old = BundleSeen("b-0123456789ab", "", NOW_US - 50 * DAY_US, 256)
-    assert findings.of_bundle(old, NOW_US, settings()).level == "warn"
+    assert findings.of_bundle(old, NOW_US, "production").level == "warn"
 
 
 def test_a_tear_is_no_loss_and_an_epoch_that_began_with_damage_is_told() -> None:
