@@ -9,7 +9,7 @@ from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.payment import CHANNELS, ENTRY_MODES
 from tidegate.records import DECISION_BODY_BYTES, FEATURE_SLOTS, REASON_SLOTS, Lane, Record
 
-_BODY: Final = struct.Struct(f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQ")
+_BODY: Final = struct.Struct(f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQH")
 if _BODY.size != DECISION_BODY_BYTES:
     raise AssertionError(f"the packed decision has {_BODY.size} bytes, its schema {DECISION_BODY_BYTES}")
 
@@ -50,6 +50,7 @@ class Decided(NamedTuple):
     config: str
     lists_version: int
     overlay_version: int
+    marks: int
 
     def to_body(self) -> bytes:
         """Return the fixed-width body of the decision's record."""
@@ -69,6 +70,7 @@ class Decided(NamedTuple):
             self.config.encode("ascii"),
             self.lists_version,
             self.overlay_version,
+            self.marks,
         )
 
     @classmethod
@@ -76,9 +78,9 @@ class Decided(NamedTuple):
         """Return the decision that `body` stores; the exact inverse of `to_body`."""
         f = _BODY.unpack(body)
         reasons = tuple(number for number in f[24 : 24 + REASON_SLOTS] if number)
-        bundle, config, lists_version, overlay_version = f[24 + REASON_SLOTS :]
+        bundle, config, *numbers = f[24 + REASON_SLOTS :]
         words = (Outcome(f[20]), f[21], RiskLevel(f[22]), Mode(f[23]))
-        versions = (_text(bundle), _text(config), lists_version, overlay_version)
+        versions = (_text(bundle), _text(config), *numbers)
         return cls._make((*map(_text, f[:8]), *f[8:16], _text(f[16]), *f[17:20], *words, reasons, *versions))
 
 
@@ -132,7 +134,7 @@ def answer(
         "outcome": decided.outcome.word,
         "risk_score": None if decided.risk_score == NO_SCORE else decided.risk_score,
         "risk_level": _LEVEL_WORDS[decided.risk_level],
-        "probability": round(decided.probability, 6),
+        "probability": None if decided.risk_score == NO_SCORE else round(decided.probability, 6),
         "reasons": reason_words(decided.reasons),
         "mode": _MODE_WORDS[decided.mode],
         "decided_by": "edge",

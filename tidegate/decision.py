@@ -1,7 +1,7 @@
 """The words of a verdict: outcomes, risk levels, modes and the one catalogue of reason codes."""
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Final, Literal, NamedTuple
 
 
@@ -41,6 +41,14 @@ class Mode(IntEnum):
     BLIND = 3
 
 
+class Mark(IntFlag):
+    """How a decision was made otherwise than usual, as stored: a replay leaves out what was left out. For ever."""
+
+    SCORE_LEFT_OUT = 1
+    RULES_LEFT_OUT = 2
+    SANDBOX = 4
+
+
 NO_SCORE: Final = 255
 """Stored in place of a risk score where no model spoke: an error never looks like a score."""
 
@@ -57,40 +65,147 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One entry of the catalogue. Number and code are for ever: neither is reused."""
+    """One entry of the catalogue. Number and code are for ever: neither is reused.
+
+    `text` says what it means, `action` what to do about it; both are for the merchant's or the site's own people.
+    """
 
     number: int
     code: str
     source: Source
     text: str
+    action: str
 
 
 _ALL: Final = (
-    Reason(100, "MODEL_CHALLENGE", Source.MODEL, "The expected loss is above the cost of asking the payer to confirm."),
-    Reason(101, "MODEL_REVIEW", Source.MODEL, "The expected loss is above the cost of a person's look."),
-    Reason(102, "MODEL_DECLINE", Source.MODEL, "The expected loss is above the cost of declining."),
-    Reason(200, "LIST_HARD_BLOCK", Source.LIST, "A block list names it, and no override is allowed."),
-    Reason(201, "LIST_OVERRIDE", Source.LIST, "An allow list names it."),
-    Reason(202, "LIST_SOFT_BLOCK", Source.LIST, "A block list names it."),
-    Reason(900, "SYS_FEATURES_PARTIAL", Source.SYSTEM, "The card's history isn't at this site; defaults were used."),
-    Reason(901, "SYS_CLOCK", Source.SYSTEM, "The site's clock was set back; the highest time seen was used."),
-    Reason(902, "SYS_CLOCK_EVENTS", Source.SYSTEM, "The site's clock follows a replayed stream."),
+    Reason(
+        100,
+        "MODEL_CHALLENGE",
+        Source.MODEL,
+        "The expected loss is above the cost of asking the payer to confirm.",
+        "Ask the payer to confirm.",
+    ),
+    Reason(
+        101,
+        "MODEL_REVIEW",
+        Source.MODEL,
+        "The expected loss is above the cost of a person's look.",
+        "Let a person look at the features that raised the risk, and say how it turned out with a label.",
+    ),
+    Reason(
+        102,
+        "MODEL_DECLINE",
+        Source.MODEL,
+        "The expected loss is above the cost of declining.",
+        "Take another means of payment; a good payer who comes often can be put on the allow list.",
+    ),
+    Reason(
+        200,
+        "LIST_HARD_BLOCK",
+        Source.LIST,
+        "A block list names it, and no override is allowed.",
+        "Don't accept the payment; only who keeps the list can take the entry out.",
+    ),
+    Reason(201, "LIST_OVERRIDE", Source.LIST, "An allow list names it.", "Nothing: somebody vouched for it."),
+    Reason(
+        202,
+        "LIST_SOFT_BLOCK",
+        Source.LIST,
+        "A block list names it.",
+        "Don't accept the payment; where the entry is wrong, take it out or put it on the allow list.",
+    ),
+    Reason(
+        800,
+        "LIMIT_UNSCORED",
+        Source.LIMIT,
+        "Without a score, small amounts are reviewed and larger ones are declined.",
+        "Give the decision a longer deadline, or find out what keeps the site busy.",
+    ),
+    Reason(
+        900,
+        "SYS_FEATURES_PARTIAL",
+        Source.SYSTEM,
+        "The card's history isn't at this site; defaults were used.",
+        "Nothing for a card's first payment; where it is said of most, raise window.cards_max.",
+    ),
+    Reason(
+        901,
+        "SYS_CLOCK",
+        Source.SYSTEM,
+        "The site's clock was set back; the highest time seen was used.",
+        "Set the machine's clock by NTP and find out who set it back; it has to catch up.",
+    ),
+    Reason(
+        902,
+        "SYS_CLOCK_EVENTS",
+        Source.SYSTEM,
+        "The site's clock follows a replayed stream.",
+        "Nothing in a replay; a site that takes money needs clock.source system.",
+    ),
     Reason(
         903,
         "SYS_TIME_CLAMPED",
         Source.SYSTEM,
         "The payment is older than the feature windows; it counts at their edge.",
+        "Send payments as they happen; check the device's clock where this one did.",
     ),
-    Reason(904, "SYS_BUNDLE_AGING", Source.SYSTEM, "The model is older than it should be."),
-    Reason(905, "SYS_BUNDLE_STALE", Source.SYSTEM, "The model is too old to be trusted fully."),
-    Reason(906, "SYS_BUNDLE_BLIND", Source.SYSTEM, "The model is so old that its score says little."),
+    Reason(
+        904,
+        "SYS_BUNDLE_AGING",
+        Source.SYSTEM,
+        "The model is older than it should be.",
+        "Train a model on newer payments and activate it.",
+    ),
+    Reason(
+        905,
+        "SYS_BUNDLE_STALE",
+        Source.SYSTEM,
+        "The model is too old to be trusted fully.",
+        "Train and activate a new model today; look at more payments until then.",
+    ),
+    Reason(
+        906,
+        "SYS_BUNDLE_BLIND",
+        Source.SYSTEM,
+        "The model is so old that its score says little.",
+        "Train and activate a new model now; don't rest on the score until then.",
+    ),
     Reason(
         907,
         "SYS_OFFLINE_CLOSED",
         Source.SYSTEM,
         "The journal was damaged or the clock set back: this site takes no money while cut off.",
+        "Verify the journal, mend clock or disk, and let the cloud close the old epoch.",
+    ),
+    Reason(
+        908,
+        "SYS_DEADLINE_SCORE",
+        Source.SYSTEM,
+        "The caller's deadline left no time for the model.",
+        "Allow more time; where it is said often, find out what keeps the site busy.",
+    ),
+    Reason(
+        909,
+        "SYS_DEADLINE_RULES",
+        Source.SYSTEM,
+        "The caller's deadline left no time for the rules.",
+        "Allow more time, or retire rules that take long.",
+    ),
+    Reason(
+        910,
+        "SYS_SANDBOX",
+        Source.SYSTEM,
+        "A test card of a sandbox forced this answer; it counts nowhere.",
+        "Nothing: take a card that isn't a test card for a real answer.",
     ),
 )
+PAYER_WORDS: Final[dict[OutcomeWord, str]] = {
+    "approve": "Paid.",
+    "challenge": "Please confirm this payment.",
+    "review": "This payment is being looked at. You will hear from us.",
+    "decline": "This payment can't be accepted. Please pay another way, or ask your bank.",
+}
+"""What a payer may be told. Never why: it would tell a thief what to change, and of whom a list warns."""
 REASONS: Final = {reason.number: reason for reason in _ALL}
 NUMBERS: Final = {reason.code: reason.number for reason in _ALL}
 

@@ -59,6 +59,12 @@ class JournalError(TemporaryError):
     code = "JOURNAL_FAILED"
 
 
+class DeadlineError(TemporaryError):
+    """The caller's deadline passed before anything was decided: nothing was changed; ask again with more time."""
+
+    code = "DEADLINE_PASSED"
+
+
 class DiskFullError(TemporaryError):
     """The disk's bound is reached: free space or raise the bound; nothing was changed."""
 

@@ -32,6 +32,8 @@ CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a l
 # --- The door. ---
 HEAD_BYTES_MAX: Final = 32 * KIB  # a request line and headers; proxies add a few hundred bytes
 BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
+CONNECTIONS_MAX: Final = 1_000  # tills and apps of a site, with room; below the files a process may open by default
+CONNECTION_IDLE_S_MAX: Final = 30.0  # between payments a till keeps its connection; who says nothing at all is cut, too
 BODY_S_MAX: Final = 5.0  # a body comes in one or two packets: whoever takes longer holds the place of another
 BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
 BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size
@@ -40,6 +42,14 @@ PAGE_SCAN_RECORDS_MAX: Final = 4_096  # a filter that matches nothing still answ
 INFLIGHT_REQUESTS_MAX: Final = 4_096  # beyond it the door answers 503 at once instead of queueing without end
 API_KEYS_MAX: Final = 10_000  # a site has tills, not customers
 LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
+
+# --- Deadlines that callers set. ---
+DEADLINE_MS_MAX: Final = 60_000  # a till that waits a minute has lost its payer
+DEADLINE_FLUSH_READINGS: Final = 512  # five of them are above the 99th percentile, so one hiccup moves nothing
+DEADLINE_FLUSH_RENEWED: Final = 64  # sorting the readings takes 20 µs: not at each request
+
+# --- The sandbox. ---
+SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter than a test that waits for it
 
 # --- The gate's own life. ---
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
@@ -79,6 +89,10 @@ BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
+
+# --- Reasons. ---
+ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
+ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 
 # --- Training jobs. ---
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it

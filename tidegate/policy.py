@@ -60,6 +60,9 @@ class Policy(BaseModel):
 
     version: Annotated[int, Field(ge=1)] = 1
     costs: Costs = Costs()
+    unscored_minor: Annotated[
+        Minor, Field(description="largest amount that is reviewed where no model spoke; above it the answer is decline")
+    ] = 5_000
     elevated_score: Annotated[int, Field(ge=1, le=100, description="lowest risk score called elevated")] = 65
     highest_score: Annotated[int, Field(ge=1, le=100, description="lowest risk score called highest")] = 75
 
@@ -94,11 +97,13 @@ def expected_costs(probability_ppm: int, amount_minor: int, costs: Costs) -> tup
     )
 
 
-_MODEL_REASONS: Final = {
-    Outcome.CHALLENGE: NUMBERS["MODEL_CHALLENGE"],
-    Outcome.REVIEW: NUMBERS["MODEL_REVIEW"],
-    Outcome.DECLINE: NUMBERS["MODEL_DECLINE"],
+_MODEL_REASONS: Final[dict[Outcome, tuple[int, ...]]] = {
+    Outcome.APPROVE: (),
+    Outcome.CHALLENGE: (NUMBERS["MODEL_CHALLENGE"],),
+    Outcome.REVIEW: (NUMBERS["MODEL_REVIEW"],),
+    Outcome.DECLINE: (NUMBERS["MODEL_DECLINE"],),
 }
+_UNSCORED: Final[tuple[int, ...]] = (NUMBERS["LIMIT_UNSCORED"],)
 
 
 _OUTCOMES: Final = tuple(Outcome)
@@ -110,25 +115,33 @@ def cheapest(probability_ppm: int, amount_minor: int, costs: Costs) -> Outcome:
     return _OUTCOMES[prices.index(min(prices))]
 
 
+def unscored(amount_minor: int, policy: Policy) -> Outcome:
+    """Return the outcome where no model spoke: never approve, since nothing spoke for it."""
+    return Outcome.REVIEW if amount_minor <= policy.unscored_minor else Outcome.DECLINE
+
+
 def decide(
-    *, probability: float, amount_minor: int, hits: Sequence[Hit], system: tuple[int, ...], policy: Policy
+    *, probability: float | None, amount_minor: int, hits: Sequence[Hit], system: tuple[int, ...], policy: Policy
 ) -> Verdict:
     """Return the verdict on one payment.
 
-    `probability` is the calibrated probability of fraud; `hits` is what lists and rules say; `system` are the
-    numbers of the `SYS_*` reasons that mark how the decision was made. They are kept whatever the outcome.
+    `probability` is the calibrated probability of fraud, None where no model spoke; `hits` is what lists and rules
+    say; `system` are the numbers of the `SYS_*` reasons that mark how the decision was made. They are kept whatever
+    the outcome.
     """
-    outcome = cheapest(round(probability * MILLION), amount_minor, policy.costs)
-    if not hits and outcome is Outcome.APPROVE:
-        return Verdict(outcome, system[:REASON_SLOTS])
+    if probability is None:
+        outcome, own = unscored(amount_minor, policy), _UNSCORED
+    else:
+        outcome = cheapest(round(probability * MILLION), amount_minor, policy.costs)
+        own = _MODEL_REASONS[outcome]
     if not hits:
-        return Verdict(outcome, _fitting((_MODEL_REASONS[outcome],), system))
+        return Verdict(outcome, _fitting(own, system))
     strongest = max(hit.strength for hit in hits)
     winners = [hit for hit in hits if hit.strength is strongest]
     final = max(hit.outcome for hit in winners)
     if strongest is Strength.SOFT:
         final = max(final, outcome)
-    named = tuple(dict.fromkeys(hit.reason for hit in winners if hit.outcome is final)) or (_MODEL_REASONS[final],)
+    named = tuple(dict.fromkeys(hit.reason for hit in winners if hit.outcome is final)) or own
     return Verdict(final, _fitting(named, system))
 
 

@@ -87,6 +87,7 @@ DECISION_FIELDS: Final = [
     ("config", "S16"),
     ("lists_version", "<u8"),
     ("overlay_version", "<u8"),
+    ("marks", "<u2"),
 ]
 DECISION: Final = np.dtype(HEAD_FIELDS + DECISION_FIELDS)
 """One decision record, packed, little endian; head included."""

@@ -161,8 +161,11 @@ class SiteSettings(_Section):
         ),
     ] = "g0"
     profile: Annotated[
-        Literal["production", "demo"],
-        Field(description="word; production, because what is unsafe has to be asked for"),
+        Literal["production", "demo", "sandbox"],
+        Field(
+            description="word; production, because what is unsafe has to be asked for; sandbox takes declared test "
+            "cards, which force their answers, and is for those who write callers"
+        ),
     ] = "production"
     currency: Annotated[
         str,

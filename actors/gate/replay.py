@@ -11,7 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.gate.gate import conditions_of
-from actors.gate.judge import Basis, bundle_mode, fingerprint_of, judge
+from actors.gate.judge import (
+    UNSCORED,
+    Basis,
+    bundle_mode,
+    fingerprint_of,
+    forced,
+    forced_verdict,
+    judge,
+)
 from actors.gate.start import load_checkpoint
 from actors.gate.state import Rebuild, State, new_state
 from actors.journal.layout import located
@@ -21,7 +29,7 @@ from actors.journal.reader import Reader
 from actors.journal.segment import Columns
 from actors.scorer.model import Scorer
 from tidegate.decided import Decided, request_body
-from tidegate.decision import REASONS, Source
+from tidegate.decision import REASONS, Mark, Source
 from tidegate.errors import NotFoundError
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.ids import BundleId, RecordId
@@ -29,6 +37,7 @@ from tidegate.lists import ListIndex
 from tidegate.payment import PaymentRequest
 from tidegate.policy import decide, risk_level
 from tidegate.records import Kind, Lane, Record
+from tidegate.sandbox import TestCard
 from tidegate.settings import SiteSettings
 
 Load = Callable[[BundleId], Scorer]
@@ -99,19 +108,38 @@ class Replay:
         """Score the stored vector again and decide anew on it."""
         state, _ = self._state(window=False)
         basis, old = self._basis(state), self.decided
-        assessment = basis.scorer.score(np.frombuffer(old.features, np.float32))
+        if (card := forced(old.card, basis.settings)) is not None:
+            return Replayed(differences(old, self._forced_again(card)), 1)
+        return Replayed(differences(old, self._rescored(basis)), 1)
+
+    def _forced_again(self, card: TestCard) -> Decided:
+        outcome, reasons = forced_verdict(card)
+        return self.decided._replace(
+            probability=card.probability,
+            outcome=outcome,
+            risk_score=card.score,
+            risk_level=card.level,
+            mode=card.mode,
+            reasons=reasons,
+            marks=int(Mark.SANDBOX),
+        )
+
+    def _rescored(self, basis: Basis) -> Decided:
+        old = self.decided
+        left_out = old.marks & Mark.SCORE_LEFT_OUT
+        assessment = UNSCORED if left_out else basis.scorer.score(np.frombuffer(old.features, np.float32))
         policy = basis.scorer.bundle.manifest.policy
         system = tuple(number for number in old.reasons if REASONS[number].source is Source.SYSTEM)
         hits = basis.lists.hits(card=old.card, device=old.device or None, terminal=old.terminal, merchant=old.merchant)
         verdict = decide(
-            probability=assessment.probability,
+            probability=None if left_out else assessment.probability,
             amount_minor=old.amount_minor,
             hits=hits,
             system=system,
             policy=policy,
         )
         age_us = self._record.time_us - basis.scorer.bundle.manifest.trained_at_us
-        again = old._replace(
+        return old._replace(
             margin=assessment.margin,
             probability=assessment.probability,
             risk_score=assessment.risk_score,
@@ -123,7 +151,6 @@ class Replay:
             lists_version=basis.lists.lists.version,
             feature_fingerprint=FINGERPRINT,
         )
-        return Replayed(differences(old, again), 1)
 
     def recompute(self) -> Replayed:
         """Rebuild the state as it was before the decision, and judge the stored request again."""
@@ -137,10 +164,10 @@ class Replay:
             wanted=fingerprint_of(request, request.occurred_us),
             occurred_us=request.occurred_us,
             now_us=self._record.time_us,
-            evicted=(),
             conditions=conditions_of(
                 basis.settings, clock_behind=state.clock_behind, damaged=not state.offline_approvals
             ),
+            pressed=lambda: bool(self.decided.marks & Mark.SCORE_LEFT_OUT),
         )
         return Replayed(differences(self.decided, again), records)
 

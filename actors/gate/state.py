@@ -14,6 +14,7 @@ from actors.journal.segment import Columns
 from actors.window.checkpoint import Checkpoint
 from actors.window.window import Evicted, Window
 from tidegate.decided import Decided
+from tidegate.decision import Mark
 from tidegate.ids import EpochId
 from tidegate.lists import Lists
 from tidegate.records import Kind, Record
@@ -145,7 +146,7 @@ class Rebuild:
     def _decision(self, place: int, record: Record) -> None:
         decided, window = Decided.from_body(record.body), self.state.window
         self._index(place, record, decided)
-        if record.pos <= self.state.window_pos:
+        if record.pos <= self.state.window_pos or decided.marks & Mark.SANDBOX:
             return
         for overdue in window.overdue(decided.card, decided.terminal):
             # A bound lowered since then: memory stays bounded, and the live gate would have forgotten it, too.
@@ -171,7 +172,9 @@ class Rebuild:
 
 
 def count_label(window: Window, decided: Decided, now_us: int, delta: int) -> None:
-    """Count a payment as known fraud (1) or take that back (-1)."""
+    """Count a payment as known fraud (1) or take that back (-1); an answer that a test card forced counts nowhere."""
+    if decided.marks & Mark.SANDBOX:
+        return
     window.label(card=decided.card, terminal=decided.terminal, now_us=now_us, event_us=decided.feature_us, delta=delta)
 
 
