@@ -14,10 +14,11 @@ from typing import Annotated, Any, Final, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tidegate.attribution import check_covers
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import Floats, PackedTrees
 
 SCHEMA_VERSION: Final = 1
@@ -26,6 +27,8 @@ PROBABILITY_TOLERANCE: Final = 1e-6
 CALIBRATION_POINTS_MAX: Final = 64
 MANIFEST: Final = "manifest.json"
 PARTS: Final = ("model.ubj", "nodes.npy", "roots.npy", "golden_features.npy", "golden_margins.npy", "golden_probs.npy")
+COVERS: Final = "covers.npy"
+"""An addition to the parts: a bundle of before it decides as ever, and can't say why."""
 _ID_HEX: Final = 12
 
 
@@ -137,6 +140,7 @@ class Bundle:
     golden_features: Floats
     golden_margins: Floats
     golden_probabilities: np.ndarray[Any, np.dtype[np.float64]]
+    covers: Floats | None = None
 
 
 def _manifest(data: bytes) -> Manifest:
@@ -154,7 +158,7 @@ def _manifest(data: bytes) -> Manifest:
 
 
 def _check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    for name in PARTS:
+    for name in (*PARTS, *(name for name in (COVERS,) if name in manifest.parts)):
         if name not in manifest.parts or name not in files:
             raise BundleError(f"{name}: missing; fetch or package the bundle again")
         data, said = files[name], manifest.parts[name]
@@ -179,5 +183,8 @@ def decode(files: Mapping[str, bytes]) -> Bundle:
     arrays = {name: load_array(name, files[name]) for name in PARTS[1:]}
     roots = arrays["roots.npy"].astype(np.int64)
     trees = PackedTrees(arrays["nodes.npy"], roots, np.float32(manifest.base_margin), FEATURE_COUNT)
+    covers = load_array(COVERS, files[COVERS]) if COVERS in manifest.parts else None
+    if covers is not None:
+        check_covers(trees, covers)
     golden = (arrays["golden_features.npy"], arrays["golden_margins.npy"], arrays["golden_probs.npy"])
-    return Bundle(bundle_id(manifest), manifest, trees, *golden)
+    return Bundle(bundle_id(manifest), manifest, trees, *golden, covers=covers)

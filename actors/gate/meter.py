@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from actors.gate.gate import Decision, Gate
-from tidegate.decision import OUTCOME_WORDS
+from tidegate.decision import OUTCOME_WORDS, Mark
 from tidegate.limits import LIVE_RECENT_ITEMS, SECOND_US
 from tidegate.metrics import LATENCY_BUCKETS_S, MEANINGS, STAGES, MetricName
 
@@ -76,10 +76,12 @@ class Meter:
         """Count a decision that was answered."""
         self._latencies.append(seconds)
         self.stage["total"](seconds)
-        if not decision.replayed:
+        if decision.replayed:
+            return
+        self.recent.append(decision)
+        if not decision.decided.marks & Mark.SANDBOX:
             self._outcomes[decision.decided.outcome]()
             self.counts[decision.decided.outcome] += 1
-            self.recent.append(decision)
 
     def refused(self, code: str) -> None:
         """Count a request that was refused."""
@@ -113,6 +115,7 @@ class _GateReadings(Collector):
         gate, tally = self._gate, self._gate.tally
         yield _counter("tidegate_replayed_total", tally.replayed)
         yield _counter("tidegate_evictions_total", tally.evictions)
+        yield _counter("tidegate_sandbox_total", tally.sandbox)
         yield _counter("tidegate_late_events_total", tally.late)
         labels = CounterMetricFamily(*_meaning("tidegate_labels_total"), labels=["verdict"])
         labels.add_metric(["fraud"], tally.fraud_labels)

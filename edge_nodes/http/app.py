@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +16,7 @@ from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
 from edge_nodes.http.problem import CONTENT_TYPE, document, refused, render
 from tidegate import __version__
 from tidegate.errors import TidegateError
-from tidegate.limits import BATCH_ITEMS_MAX, NAME_BYTES_MAX, PAGE_ITEMS_MAX, TOKEN_BYTES_MAX
+from tidegate.limits import BATCH_ITEMS_MAX, DEADLINE_MS_MAX, NAME_BYTES_MAX, PAGE_ITEMS_MAX, TOKEN_BYTES_MAX
 from tidegate.payment import LabelRequest, PaymentRequest
 
 _PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
@@ -42,6 +42,17 @@ class ReasonAnswer(BaseModel):
     text: str
 
 
+ModeWord = Literal["fresh", "aging", "stale", "blind"]
+
+
+class Modes(BaseModel):
+    """How fresh each thing was that a decision rests on; `mode` is the worst of them."""
+
+    bundle: ModeWord
+    lists: ModeWord
+    policy: ModeWord
+
+
 class DecisionAnswer(BaseModel):
     """The answer to a payment; a retry with the same id gets the first one, with `replayed` true."""
 
@@ -50,15 +61,33 @@ class DecisionAnswer(BaseModel):
     outcome: Literal["approve", "challenge", "review", "decline"]
     risk_score: Annotated[int, Field(ge=0, le=100)] | None
     risk_level: Literal["normal", "elevated", "highest", "not_assessed"]
-    probability: Annotated[float, Field(ge=0, le=1)]
+    probability: Annotated[float, Field(ge=0, le=1)] | None
     reasons: list[ReasonAnswer]
-    mode: Literal["fresh", "aging", "stale", "blind"]
+    mode: ModeWord
+    modes: Modes
     decided_by: Literal["edge", "cloud"]
     site: str
     bundle: str
+    policy: str
+    lists: Annotated[int, Field(ge=0, description="version of the lists; 0 is none")]
+    rules: Annotated[list[int], Field(description="numbers of the rules that brought the outcome about")]
+    liability: Annotated[
+        Literal["merchant", "platform", "issuer"], Field(description="who bears the loss of a fraud, by the policy")
+    ]
     features_as_of: str
     decided_at: str
     replayed: bool
+
+
+DeadlineHeader = Annotated[
+    int | None,
+    Header(
+        ge=1,
+        le=DEADLINE_MS_MAX,
+        description="milliseconds from the arrival of the request in which the answer is wanted; what can't be done "
+        "in time is left out, as SYS_DEADLINE_* reasons say",
+    ),
+]
 
 
 class Batch(BaseModel):
@@ -168,11 +197,12 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
 
 def _add_writes(app: FastAPI, service: Service) -> None:
     """Describe what the fast path answers before FastAPI sees it: for the OpenAPI document."""
-    refused = _problems(401, 403, 404, 413, 415, 422, 503)
+    refused = _problems(401, 403, 404, 408, 413, 415, 422, 503)
+    timely = _problems(401, 403, 408, 413, 415, 422, 503, 504)
 
-    @app.post("/v1/decisions", summary="Decide a payment", responses=refused, response_model=DecisionAnswer)
-    async def decide(body: PaymentRequest) -> Any:  # noqa: ANN401
-        return await service.decide(body, service.ticks())
+    @app.post("/v1/decisions", summary="Decide a payment", responses=timely, response_model=DecisionAnswer)
+    async def decide(body: PaymentRequest, x_deadline_ms: DeadlineHeader = None) -> Any:  # noqa: ANN401
+        return await service.decide(body, service.ticks(), x_deadline_ms)
 
     @app.post("/v1/decisions/batch", summary="Decide up to 1,000 payments, a result each", responses=refused)
     async def decide_many(body: Batch) -> dict[str, Any]:
