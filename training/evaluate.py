@@ -10,12 +10,22 @@ from sklearn.metrics import average_precision_score
 
 from tidegate.bundle import Calibration
 from tidegate.limits import DAY_US
-from tidegate.policy import MILLION, Costs, Policy, cheapest, expected_costs
+from tidegate.policy.costs import MILLION, Costs, expected_costs
 from tidegate.trees import Floats
 from training.calibrate import probabilities
-from training.dataset import Events, Flags, Words
+from training.dataset import Events, Flags, Ints, Words
 from training.fit import Fitted, Train, boost, fit
-from training.metrics import FALSE_POSITIVE_RATE, Doubles, Estimates, Scored, bootstrap, estimates, mean, measure
+from training.metrics import (
+    FALSE_POSITIVE_RATE,
+    Doubles,
+    Estimates,
+    Scored,
+    Targets,
+    bootstrap,
+    estimates,
+    mean,
+    measure,
+)
 from training.options import FitSettings
 from training.walk import Week
 
@@ -66,7 +76,7 @@ def walk(
     settings: FitSettings,
     *,
     train: Train = boost,
-    policy: Policy | None = None,
+    costs: Costs | None = None,
     heard: Heard = lambda _done: None,
 ) -> Walk:
     """Fit one model a week, and score each on its week. `train` is used for the last alone: it is the one that stays.
@@ -78,13 +88,13 @@ def walk(
     for done, week in enumerate(weeks, start=1):
         one = fit(features, week, settings, train if done == len(weeks) else boost)
         fitted.append(one)
-        made.append(scored(events, features, week, one.margins, one.calibration, policy or Policy()))
+        made.append(scored(events, features, week, one.margins, one.calibration, costs or Costs()))
         heard(done)
     return Walk(tuple(weeks), tuple(fitted), tuple(made))
 
 
 def scored(
-    events: Events, features: Floats, week: Week, margins: Margins, calibration: Calibration, policy: Policy
+    events: Events, features: Floats, week: Week, margins: Margins, calibration: Calibration, costs: Costs
 ) -> Scored:
     """Return the payments of a test week with what a model says of them."""
     index, target = week.test.index, week.test.target
@@ -97,7 +107,7 @@ def scored(
         target=target,
         margin=margin,
         probability=probability,
-        cost_minor=realized(probability, amount.tolist(), target.tolist(), policy.costs),
+        cost_minor=realized(probability, amount, target, costs),
         amount_minor=amount,
         day=(events.occurred_us[index] - week.start_us) // DAY_US,
         card=events.card_slot[index],
@@ -105,16 +115,12 @@ def scored(
     )
 
 
-def realized(probability: Doubles, amounts: Sequence[int], targets: Sequence[int], costs: Costs) -> Doubles:
+def realized(probability: Doubles, amount_minor: Ints, target: Targets, costs: Costs) -> Doubles:
     """Return what the outcome of lowest expected cost cost, as each payment turned out, in minor units."""
-    said = np.rint(probability * MILLION).astype(np.int64).tolist()
-    scale = MILLION * MILLION
-    return np.array(
-        [
-            expected_costs(MILLION * fraud, amount, costs)[cheapest(ppm, amount, costs)] / scale
-            for ppm, amount, fraud in zip(said, amounts, targets, strict=True)
-        ]
-    )
+    said = np.rint(probability * MILLION).astype(np.int64)
+    cheapest = np.argmin(expected_costs(said, amount_minor, costs), axis=0)  # of equals the mildest, as at a gate
+    turned_out = np.stack(expected_costs(target.astype(np.int64) * MILLION, amount_minor, costs))
+    return np.asarray(turned_out[cheapest, np.arange(len(target))] / MILLION)
 
 
 def measured(weeks: Sequence[Scored], seed: int) -> Estimates:

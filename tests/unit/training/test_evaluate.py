@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tidegate.policy import Costs
+from tidegate.policy.costs import Costs, cheapest, expected_costs
 from training.dataset import Events
 from training.evaluate import Walk, by_segment, measured, realized, walk
 from training.fit import boost
@@ -59,15 +59,18 @@ def test_metrics_come_with_intervals(made: Walk) -> None:
     assert all(one.low <= one.value <= one.high for one in found.values())
 
 
-def test_a_cost_is_that_of_the_cheapest_outcome_as_the_payment_turned_out() -> None:
-    costs = Costs()
-    surely_good, surely_fraud = 0.0, 1.0
+def test_a_cost_is_that_of_the_outcome_a_gate_would_choose_as_the_payment_turned_out() -> None:
+    costs, rng = Costs(), np.random.default_rng(4)
+    said, amount, target = rng.random(500) ** 4, rng.integers(1, 100_000, 500), rng.integers(0, 2, 500).astype(np.uint8)
 
-    cost = realized(np.array([surely_good, surely_fraud, surely_good]), [10_000] * 3, [0, 1, 1], costs)
+    cost = realized(said, amount, target, costs)
 
-    assert cost.tolist() == [0.0, 0.0, 10_000 + costs.fraud_fixed_minor]
-    declined_good = realized(np.array([1.0]), [10_000], [0], costs)
-    assert declined_good.tolist() == [1_500 + costs.decline_fixed_minor]
+    chosen = [cheapest(round(p * 1e6), minor, costs) for p, minor in zip(said.tolist(), amount.tolist(), strict=True)]
+    for at, outcome in enumerate(chosen):
+        assert cost[at] == expected_costs(int(target[at]) * 1_000_000, int(amount[at]), costs)[outcome] / 1e6
+    assert len(set(chosen)) == 4
+    approved = realized(np.zeros(2), np.array([10_000, 10_000]), np.array([0, 1], np.uint8), costs)
+    assert approved.tolist() == [0.0, 10_000 + costs.fraud_fixed_minor]
 
 
 def test_segments_part_the_payments_and_a_field_with_one_word_or_too_many_is_none(events: Events, made: Walk) -> None:
