@@ -15,8 +15,17 @@ from edge_nodes.http.fast import STATUSES, FastPath
 from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
 from edge_nodes.http.problem import CONTENT_TYPE, document, refused, render
 from tidegate import __version__
+from tidegate.catalogue import listing
 from tidegate.errors import TidegateError
-from tidegate.limits import BATCH_ITEMS_MAX, DEADLINE_MS_MAX, NAME_BYTES_MAX, PAGE_ITEMS_MAX, TOKEN_BYTES_MAX
+from tidegate.features.declarations import FEATURE_COUNT
+from tidegate.limits import (
+    BATCH_ITEMS_MAX,
+    DEADLINE_MS_MAX,
+    EXPLAINED_FEATURES_DEFAULT,
+    NAME_BYTES_MAX,
+    PAGE_ITEMS_MAX,
+    TOKEN_BYTES_MAX,
+)
 from tidegate.payment import LabelRequest, PaymentRequest
 
 _PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
@@ -59,6 +68,106 @@ class DecisionAnswer(BaseModel):
     features_as_of: str
     decided_at: str
     replayed: bool
+
+
+class FeatureAnswer(BaseModel):
+    """What one feature did to the score; without value and contribution for keys of single merchants."""
+
+    feature: str
+    label: str
+    value: Annotated[float | None, Field(description="None where the feature is missing, or may not be told")]
+    unit: str
+    contribution: Annotated[float | None, Field(description="in log odds; above 0 it raises the risk")]
+    direction: Literal["raises", "lowers", "none"]
+    text: str
+
+
+class OthersAnswer(BaseModel):
+    """What the features that are not told did in sum."""
+
+    count: int
+    contribution: float | None
+
+
+class ExplanationAnswer(BaseModel):
+    """What a margin is made of: base and all contributions add up to it, as `sums_to_margin` says."""
+
+    base: Annotated[float | None, Field(description="the margin of a payment of which nothing is known, in log odds")]
+    margin: Annotated[float | None, Field(description="the model's score in log odds, before calibration")]
+    sums_to_margin: Annotated[bool | None, Field(description="within the rounding of a sum in float32")]
+    features: list[FeatureAnswer]
+    others: OthersAnswer
+
+
+class VersionsAnswer(BaseModel):
+    """What a decision rested on."""
+
+    bundle: str
+    config: str
+    lists: int
+    features: str
+
+
+class StoredAnswer(DecisionAnswer):
+    """A decision with its inputs and, where `explain` asked for it, what each feature did."""
+
+    request: dict[str, Any]
+    versions: VersionsAnswer
+    explanation: ExplanationAnswer | None = None
+    unexplained: Annotated[str | None, Field(description="why there is no explanation where one was asked for")] = None
+
+
+class DifferenceAnswer(BaseModel):
+    """A field that came out otherwise."""
+
+    field: str
+    stored: str
+    replayed: str
+
+
+class ReplayAnswer(BaseModel):
+    """Whether a decision comes out the same, to the bit, from what was stored."""
+
+    equal: bool
+    differences: list[DifferenceAnswer]
+
+
+class CatalogueReason(BaseModel):
+    """One entry of the catalogue; number and code are never reused."""
+
+    number: int
+    code: str
+    source: Literal["rule", "model", "list", "limit", "system"]
+    text: str
+    action: str
+
+
+class CatalogueFeature(BaseModel):
+    """One input of the model, as explanations name it."""
+
+    feature: str
+    label: str
+    unit: str
+    meaning: str
+
+
+class CatalogueAnswer(BaseModel):
+    """All reasons that a decision may name, all features that an explanation may, and what a payer may be told."""
+
+    data: list[CatalogueReason]
+    features: list[CatalogueFeature]
+    payer: Annotated[dict[str, str], Field(description="by outcome; never why")]
+
+
+class StoredQuery(BaseModel):
+    """How much to tell of a decision."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    explain: Annotated[bool, Field(description="also what each feature did to the score")] = False
+    top: Annotated[int, Field(ge=1, le=FEATURE_COUNT, description="features told one by one")] = (
+        EXPLAINED_FEATURES_DEFAULT
+    )
 
 
 DeadlineHeader = Annotated[
@@ -113,10 +222,12 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "problem", "content": content, "model": Problem} for status in statuses}
 
 
-def _need(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
+def _need(keyring: Keyring, *scopes: Scope) -> Callable[[Request], Caller]:
+    """Return who tells the caller, whose key has to have one of the scopes."""
+
     def caller(request: Request) -> Caller:
         known = keyring.caller(request.scope["headers"])
-        known.need(scope)
+        known.need(next((scope for scope in scopes if scope in known.scopes), scopes[0]))
         return known
 
     return caller
@@ -163,9 +274,26 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
         filters = check_filters(asked.model_dump(exclude={"limit", "cursor"}, exclude_none=True))
         return service.page(limit=asked.limit, cursor=asked.cursor, filters=filters, merchants=caller.visible)
 
-    @app.get("/v1/decisions/{decision_id}", summary="One decision with its inputs", responses=refused)
-    async def get(caller: reader, decision_id: str) -> dict[str, Any]:
+    @app.get(
+        "/v1/decisions/{decision_id}",
+        summary="One decision with its inputs, and what each feature did",
+        responses=refused,
+        response_model=StoredAnswer,
+        response_model_exclude_unset=True,
+    )
+    async def get(caller: reader, decision_id: str, asked: Annotated[StoredQuery, Query()]) -> Any:  # noqa: ANN401
+        if asked.explain:
+            return await service.explain(decision_id, caller.visible, top=asked.top)
         return service.get(decision_id, caller.visible)
+
+    @app.get(
+        "/v1/decisions/{decision_id}/replay",
+        summary="Decide again from what was stored",
+        responses=refused,
+        response_model=ReplayAnswer,
+    )
+    async def check(caller: reader, decision_id: str) -> Any:  # noqa: ANN401
+        return await service.check(decision_id, caller.visible)
 
     @app.get("/v1/site", summary="What the site is and rests on", responses=refused)
     async def site(_caller: reader) -> dict[str, Any]:
@@ -175,6 +303,19 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
     async def live(caller: reader) -> dict[str, Any]:
         caller.need_all_merchants()
         return service.live()
+
+
+def _add_catalogue(app: FastAPI, keyring: Keyring) -> None:
+    known = Annotated[Caller, Depends(_need(keyring, Scope.READ, Scope.DECIDE))]
+
+    @app.get(
+        "/v1/reasons",
+        summary="All reasons that a decision may name",
+        responses=_problems(401, 403),
+        response_model=CatalogueAnswer,
+    )
+    async def reasons(_caller: known) -> Any:  # noqa: ANN401
+        return listing()
 
 
 def _add_writes(app: FastAPI, service: Service) -> None:
@@ -229,6 +370,7 @@ def build(service: Service, keys: bytes) -> FastPath:
     _add_handlers(app, service)
     _add_health(app, service, keyring)
     _add_reads(app, service, keyring)
+    _add_catalogue(app, keyring)
     _add_writes(app, service)
     _add_live_page(app)
     _secure(app)

@@ -339,6 +339,49 @@ def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.Mon
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_decision_is_explained_and_adds_up(door: Door) -> None:
+    made = door.ask("POST", "/v1/decisions", payment("explain-1")).body["decision_id"]
+
+    told = door.ask("GET", f"/v1/decisions/{made}?explain=true&top=38").body
+
+    why = told["explanation"]
+    assert (told["unexplained"], why["sums_to_margin"], len(why["features"])) == (None, True, 38)
+    total = why["base"] + sum(feature["contribution"] for feature in why["features"])
+    assert abs(total - why["margin"]) < 1e-4
+    assert door.ask("GET", f"/v1/decisions/{made}?explain=true&top=38").body == told
+    assert "explanation" not in door.ask("GET", f"/v1/decisions/{made}").body
+    assert door.ask("GET", f"/v1/decisions/{made}?explain=perhaps").status == 422
+    assert door.ask("GET", f"/v1/decisions/{made}?explain=true&top=0").body["errors"][0]["field"] == "top"
+
+
+def test_a_key_of_one_merchant_is_told_no_value_of_what_a_card_did(door: Door) -> None:
+    bearer = f"Bearer {door.merchant_key}"
+    made = door.ask("POST", "/v1/decisions", payment("explain-2", merchant="m-7")).body["decision_id"]
+
+    why = door.ask("GET", f"/v1/decisions/{made}?explain=true", authorization=bearer).body["explanation"]
+
+    assert {feature["value"] for feature in why["features"]} <= {None}
+    assert (why["base"], why["margin"]) == (None, None)
+
+
+def test_a_decision_is_replayed_from_what_was_stored_to_the_bit(door: Door) -> None:
+    made = door.ask("POST", "/v1/decisions", payment("check-1")).body["decision_id"]
+
+    assert door.ask("GET", f"/v1/decisions/{made}/replay").body == {"equal": True, "differences": []}
+    assert door.ask("GET", f"/v1/decisions/{made[:-1]}999999/replay").status == 404
+    bearer = f"Bearer {door.merchant_key}"
+    assert door.ask("GET", f"/v1/decisions/{made}/replay", authorization=bearer).status == 404
+
+
+def test_the_catalogue_of_reasons_is_open_to_who_may_read_or_decide(door: Door) -> None:
+    told = door.ask("GET", "/v1/reasons").body
+    codes = {reason["code"] for reason in told["data"]}
+    assert codes >= {"MODEL_DECLINE", "LIST_SOFT_BLOCK", "SYS_CLOCK"}
+    assert set(told["payer"]) == {"approve", "challenge", "review", "decline"}
+    for key, status in ((door.key, 200), (door.merchant_key, 200), ("tgk_wrong", 401)):
+        assert door.ask("GET", "/v1/reasons", authorization=f"Bearer {key}").status == status
+
+
 def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:
     answer = door.ask("GET", "/v1/decisions?outcom=decline")
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, "outcom")
