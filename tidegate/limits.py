@@ -32,6 +32,8 @@ CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a l
 # --- The door. ---
 HEAD_BYTES_MAX: Final = 32 * KIB  # a request line and headers; proxies add a few hundred bytes
 BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
+CONNECTIONS_MAX: Final = 1_000  # tills and apps of a site, with room; below the files a process may open by default
+CONNECTION_IDLE_S_MAX: Final = 30.0  # between payments a till keeps its connection; who says nothing at all is cut, too
 BODY_S_MAX: Final = 5.0  # a body comes in one or two packets: whoever takes longer holds the place of another
 BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
 BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size

@@ -328,9 +328,11 @@ def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> No
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
+def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr("edge_nodes.http.fast.BODY_S_MAX", 0.2)
-    head = f"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n"
+    monkeypatch.setattr("edge_nodes.http.protocol.BODY_S_MAX", 0.2)
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n"
     head += "content-type: application/json\r\ncontent-length: 100\r\n\r\n"
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
         caller.sendall(head.encode())
@@ -380,6 +382,94 @@ def test_the_catalogue_of_reasons_is_open_to_who_may_read_or_decide(door: Door) 
     assert set(told["payer"]) == {"approve", "challenge", "review", "decline"}
     for key, status in ((door.key, 200), (door.merchant_key, 200), ("tgk_wrong", 401)):
         assert door.ask("GET", "/v1/reasons", authorization=f"Bearer {key}").status == status
+
+
+def _raw(door: Door, asked: dict[str, Any], version: str = "1.1", extra: str = "") -> bytes:
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/decisions HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n{extra}"
+    return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _answers(caller: socket.socket, count: int) -> list[Any]:
+    reader = caller.makefile("rb")
+    found = []
+    for _ in range(count):
+        length = 0
+        while line := reader.readline().strip():
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        found.append(json.loads(reader.read(length)))
+    return found
+
+
+def test_requests_sent_without_waiting_are_answered_in_their_order(door: Door) -> None:
+    ids = [f"pipe-{number}" for number in range(20)]
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(b"".join(_raw(door, payment(each)) for each in ids))
+        answers = _answers(caller, len(ids))
+
+    assert [answer["transaction_id"] for answer in answers] == ids
+
+
+def test_a_request_in_single_bytes_is_answered_as_a_whole_one(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in (request := _raw(door, payment("bytes-1"))):
+            caller.sendall(bytes([at]))
+        answers = _answers(caller, 1)
+        caller.sendall(request)
+        again = _answers(caller, 1)
+
+    assert again == [answers[0] | {"replayed": True}]
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "closes"),
+    [
+        ("1.1", "", False),
+        ("1.1", "connection: close\r\n", True),
+        ("1.0", "", True),
+        ("1.1", "expect: 100-continue\r\n", False),
+    ],
+    ids=["plain", "close", "1.0", "expect"],
+)
+def test_every_way_of_asking_gets_the_same_answer(door: Door, version: str, extra: str, *, closes: bool) -> None:
+    """uvicorn's way and the short cut: one first answer, so a retry over the other way is told it."""
+    asked = payment(f"ways-{version}-{len(extra)}")
+    first = door.ask("POST", "/v1/decisions?way=asgi", asked).body
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(_raw(door, asked, version, extra))
+        if "expect" in extra:
+            assert caller.recv(25).startswith(b"HTTP/1.1 100 ")
+        (answer,) = _answers(caller, 1)
+        caller.settimeout(0.3)
+        with contextlib.ExitStack() as open_still:
+            if not closes:
+                open_still.enter_context(pytest.raises(TimeoutError))
+            assert caller.recv(1) == b""
+
+    assert answer == first | {"replayed": True}
+
+
+def test_a_connection_that_says_nothing_is_closed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_nodes.http.protocol.CONNECTION_IDLE_S_MAX", 0.2)
+    for said in (b"", b"POST /v1/deci", _raw(door, payment("idle-1"))):
+        with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+            caller.sendall(said)
+            if said.endswith(b"}"):
+                _answers(caller, 1)
+            assert caller.recv(1) == b""
+
+
+def test_connections_are_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_nodes.http.protocol.CONNECTIONS_MAX", 2)
+    with contextlib.ExitStack() as opened:
+        callers = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=20)) for _ in range(8)
+        ]
+        assert callers[-1].recv(1) == b""
+
+    assert door.ask("GET", "/healthz").status == 200
 
 
 def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:
