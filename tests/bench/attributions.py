@@ -41,8 +41,12 @@ def _median_us(work: Callable[[int], object]) -> float:
 def _decided(bundle: Bundle, row: int) -> Decided:
     vector = np.zeros(FEATURE_SLOTS, np.float32)
     vector[:FEATURE_COUNT] = bundle.golden_features[row]
-    words = {"currency": "EUR", "feature_fingerprint": FINGERPRINT, "margin": float(bundle.golden_margins[row])}
-    return Decided.from_body(bytes(DECISION_BODY_BYTES))._replace(features=vector.tobytes(), **words)
+    return Decided.from_body(bytes(DECISION_BODY_BYTES))._replace(
+        features=vector.tobytes(),
+        feature_fingerprint=FINGERPRINT,
+        margin=float(bundle.golden_margins[row]),
+        currency="EUR",
+    )
 
 
 def measure(bundle: Bundle, file: Path) -> dict[str, Any]:
