@@ -90,6 +90,15 @@ TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget o
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 
+# --- The policy. ---
+RULES_MAX: Final = 64  # a bit each in a decision's record
+RULE_CHARS_MAX: Final = 512  # a rule that needs more is two rules
+RULE_TEXT_CHARS_MAX: Final = 200  # a sentence that says why
+RULES_P99_US_MAX: Final = 60.0  # all of them: a quarter of what a decision may take
+BRAKE_DECLINES_MAX: Final = 1_000  # the times of so many are remembered for each rule: 64 of them are 2 MiB
+BRAKE_MINUTES_MAX: Final = 7 * 24 * 60  # a week: somebody has looked by then
+FLOOR_HOURS_MAX: Final = 10 * 365 * 24  # a step that is never reached
+
 # --- Reasons. ---
 EXPLAINED_FEATURES_DEFAULT: Final = 8  # more than that nobody reads
 EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adverse action give (Regulation B, 1002.9)

@@ -14,7 +14,7 @@ from actors.gate.meter import Meter
 from actors.gate.reasons import LoadBundle, Reasons
 from tidegate.bundle import Bundle
 from tidegate.clock import rfc3339
-from tidegate.decided import Decided, request_body
+from tidegate.decided import Decided, request_body, rule_numbers
 from tidegate.decision import OUTCOME_WORDS, Mark
 from tidegate.errors import (
     BundleError,
@@ -28,6 +28,7 @@ from tidegate.errors import (
 from tidegate.ids import BundleId, EpochId, RecordId
 from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX, SANDBOX_LATE_S
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.policy.active import ActivePolicy
 from tidegate.records import Lane, Record
 from tidegate.sandbox import CARDS, Trouble
 
@@ -198,7 +199,8 @@ class Service:
         """
         decision = self._found(text, merchants)
         why = await self.reasons.tell(decision, top=top, plainly=merchants is not None)
-        return {**self._full(decision), **why}
+        rules = [] if merchants is not None else rule_hits(decision.decided, self.gate.basis.policy)
+        return {**self._full(decision), **why, "rule_hits": rules}
 
     async def check(self, text: str, merchants: Merchants = None) -> Answer:
         """Decide again from what was stored, beside the loop, and tell whether every bit came out the same.
@@ -221,6 +223,7 @@ class Service:
         versions = {
             "bundle": decided.bundle,
             "config": decided.config,
+            "policy": decided.policy,
             "lists": decided.lists_version,
             "features": decided.feature_fingerprint,
         }
@@ -314,7 +317,9 @@ class Service:
             "clock_source": gate.settings.clock.source,
             "bundle": basis.scorer.bundle.id,
             "bundle_trained_at": rfc3339(manifest.trained_at_us),
-            "policy_version": manifest.policy.version,
+            "policy": basis.policy.id,
+            "policy_name": basis.policy.terms.name,
+            "policy_as_of": rfc3339(basis.policy.as_of_us),
             "lists_version": basis.lists.lists.version,
             "config": basis.config,
             "cards": len(gate.window.cards),
@@ -340,6 +345,27 @@ class Service:
         site = {"site": gate.settings.site, "bundle": bundle, "currency": gate.settings.currency}
         counts = {"outcomes": outcomes, "cards": len(gate.window.cards)}
         return {**site, **counts, **self.meter.percentiles(), "recent": recent}
+
+
+def rule_hits(decided: Decided, policy: ActivePolicy) -> list[Answer]:
+    """Return the rules that had a part in a decision and what each did; their words where the policy is still that."""
+    known = {rule.number: rule for rule in policy.terms.rules} if policy.id == decided.policy else {}
+    did = {
+        "decided": decided.rules_deciding,
+        "braked": decided.rules_braked,
+        "suppressed": decided.rules_suppressed,
+        "failed": decided.rules_failed,
+        "hit": decided.rules_hit,
+    }
+    told: dict[int, Answer] = {}
+    for word, mask in did.items():
+        for number in rule_numbers(mask):
+            rule = known.get(number)
+            words = (
+                {"id": rule.id, "version": rule.version, "state": rule.state.value, "text": rule.text} if rule else {}
+            )
+            told.setdefault(number, {"number": number, "did": word, **words})
+    return list(told.values())
 
 
 def _no_other(bundle: BundleId) -> Bundle:

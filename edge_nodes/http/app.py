@@ -51,6 +51,17 @@ class ReasonAnswer(BaseModel):
     text: str
 
 
+ModeWord = Literal["fresh", "aging", "stale", "blind"]
+
+
+class Modes(BaseModel):
+    """How fresh each thing was that a decision rests on; `mode` is the worst of them."""
+
+    bundle: ModeWord
+    lists: ModeWord
+    policy: ModeWord
+
+
 class DecisionAnswer(BaseModel):
     """The answer to a payment; a retry with the same id gets the first one, with `replayed` true."""
 
@@ -61,10 +72,17 @@ class DecisionAnswer(BaseModel):
     risk_level: Literal["normal", "elevated", "highest", "not_assessed"]
     probability: Annotated[float, Field(ge=0, le=1)] | None
     reasons: list[ReasonAnswer]
-    mode: Literal["fresh", "aging", "stale", "blind"]
+    mode: ModeWord
+    modes: Modes
     decided_by: Literal["edge", "cloud"]
     site: str
     bundle: str
+    policy: str
+    lists: Annotated[int, Field(ge=0, description="version of the lists; 0 is none")]
+    rules: Annotated[list[int], Field(description="numbers of the rules that brought the outcome about")]
+    liability: Annotated[
+        Literal["merchant", "platform", "issuer"], Field(description="who bears the loss of a fraud, by the policy")
+    ]
     features_as_of: str
     decided_at: str
     replayed: bool
@@ -104,8 +122,23 @@ class VersionsAnswer(BaseModel):
 
     bundle: str
     config: str
+    policy: str
     lists: int
     features: str
+
+
+class RuleAnswer(BaseModel):
+    """What one rule did; its words where the policy that decided is still in force."""
+
+    number: int
+    did: Annotated[
+        Literal["decided", "braked", "suppressed", "failed", "hit"],
+        Field(description="hit alone: it is a shadow, or another word was stronger"),
+    ]
+    id: str | None = None
+    version: int | None = None
+    state: str | None = None
+    text: str | None = None
 
 
 class StoredAnswer(DecisionAnswer):
@@ -115,6 +148,7 @@ class StoredAnswer(DecisionAnswer):
     versions: VersionsAnswer
     explanation: ExplanationAnswer | None = None
     unexplained: Annotated[str | None, Field(description="why there is no explanation where one was asked for")] = None
+    rule_hits: Annotated[list[RuleAnswer], Field(description="none for keys of single merchants")] = []
 
 
 class DifferenceAnswer(BaseModel):

@@ -9,13 +9,15 @@ import pytest
 from actors.gate.committer import Committer
 from actors.gate.gate import Decision
 from actors.gate.reasons import Reasons
-from actors.gate.service import Service
+from actors.gate.service import Service, rule_hits
 from tidegate.bundle import Bundle
 from tidegate.decision import Outcome
 from tidegate.errors import BundleError, NotFoundError, OverloadedError
 from tidegate.ids import BundleId
 from tidegate.limits import EXPLANATIONS_PENDING_MAX
 from tidegate.lists import ListEntry, ListName, Lists
+from tidegate.policy.active import ActivePolicy
+from tidegate.policy.terms import Policy, Rule, RuleState, policy_id
 
 
 def run(work: Any) -> Any:
@@ -180,3 +182,19 @@ def test_what_reasons_cost_is_among_the_metrics(rig: Any) -> None:
     assert "tidegate_explained_total{feature=" in text
     assert "tidegate_explanations_dropped_total 0.0" in text
     assert "tidegate_explaining_seconds_total 0.0" in text
+
+
+def test_the_rules_that_had_a_part_are_told_with_their_words_while_their_policy_is_in_force(rig: Any) -> None:
+    decided = decisions(rig, 1)[0].decided
+    said = {"number": 3, "id": "many", "state": "active", "when": "true", "outcome": "decline", "text": "No."}
+    rule = Rule.model_validate(said | {"reason": "RULE_OTHER"})
+    other = rule.model_copy(update={"number": 5, "id": "shade", "state": RuleState.SHADOW})
+    terms = Policy(rules=(rule, other))
+    policy = ActivePolicy(policy_id(terms), terms, as_of_us=0)
+    acted = decided._replace(policy=policy.id, rules_hit=0b10100, rules_deciding=0b00100, rules_failed=0b1)
+
+    told = {one["number"]: one for one in rule_hits(acted, policy)}
+    assert told[3] == {"number": 3, "did": "decided", "id": "many", "version": 1, "state": "active", "text": "No."}
+    assert (told[5]["did"], told[5]["state"]) == ("hit", "shadow")
+    assert told[1] == {"number": 1, "did": "failed"}
+    assert rule_hits(acted._replace(policy="p-000000000000"), policy)[0] == {"number": 3, "did": "decided"}
