@@ -245,7 +245,7 @@ _ALL: Final = (
         "RULE_OTHER",
         Source.RULE,
         "A rule of the site applies.",
-        "Look up which one: `tidegate policy explain` and the decision's id.",
+        "Look up which one: the decision names it where it is asked for with explain=true.",
     ),
     Reason(
         800,
