@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Answer:
     status: int
     type: str
     body: Any
+    headers: Message
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Door:
         finally:
             connection.close()
         kind = response.headers.get("content-type", "")
-        return Answer(response.status, kind, json.loads(raw) if "json" in kind else raw)
+        return Answer(response.status, kind, json.loads(raw) if "json" in kind and raw else raw, response.headers)
 
     def heads(self) -> Any:
         """Return the journal's heads: equal before and after where nothing was changed."""
@@ -190,7 +192,7 @@ def test_bad_input_names_its_field_and_changes_nothing(door: Door, changes: dict
 
 
 @pytest.mark.parametrize("field", ["transaction_id", "card", "terminal", "merchant", "device"])
-@pytest.mark.parametrize("text", [CARD_NUMBER, "4111-1111-1111-1111", f"x-{CARD_NUMBER}", "378282246310005"])
+@pytest.mark.parametrize("text", [CARD_NUMBER, "4111-1111-1111-1111", "4111.1111.1111.1111", f"x-{CARD_NUMBER}"])
 def test_a_card_number_in_any_field_is_refused_and_never_repeated(door: Door, field: str, text: str) -> None:
     refused = door.ask("POST", "/v1/decisions", payment("pan-1") | {field: text})
 
@@ -326,6 +328,21 @@ def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> No
         answer = caller.recv(4_096)
 
     assert answer.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "HEAD_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"no http at all\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\0"]
+)
+def test_what_is_no_http_is_a_problem_and_the_end_of_its_connection(door: Door, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(sent)
+        head, _, body = b"".join(iter(lambda: caller.recv(4_096), b"")).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    for header in (b"content-type: application/problem+json", b"cache-control: no-store", b"connection: close"):
+        assert header in head.split(b"\r\n")
+    assert json.loads(body)["code"] == "MALFORMED_REQUEST"
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
@@ -475,6 +492,26 @@ def test_connections_are_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:
     answer = door.ask("GET", "/v1/decisions?outcom=decline")
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, "outcom")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PATCH"])
+@pytest.mark.parametrize("key", ["", "Bearer tgk_wrong", None])
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch", "/v1/labels", "/v1/site", "/healthz", "/x"])
+def test_no_answer_may_be_cached_or_taken_for_another_type(door: Door, method: str, key: str | None, path: str) -> None:
+    sent = {} if key is None else {"authorization": key}
+    headers = door.ask(method, path, payment("headers-1") if method == "POST" else None, **sent).headers
+
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+def test_a_field_that_is_said_twice_is_refused_by_name_and_changes_nothing(door: Door) -> None:
+    before = door.heads()
+    body = b'{"card": "card-9", ' + json.dumps(payment("twice-1")).encode()[1:]
+
+    refused = door.ask("POST", "/v1/decisions", body)
+
+    assert (refused.status, [e["field"] for e in refused.body["errors"]]) == (422, ["card"])
+    assert door.heads() == before
 
 
 def test_metrics_and_health_answer(door: Door) -> None:
