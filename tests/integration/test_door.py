@@ -17,12 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from actors.gate.actor import GateActor
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
+from edge_nodes.http.app import (
+    BatchAnswer,
+    HealthAnswer,
+    LabelAnswer,
+    LiveAnswer,
+    PageAnswer,
+    ReadyAnswer,
+    SiteAnswer,
+)
 from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.limits import BODY_BYTES_MAX
 from tidegate.settings import site_settings
@@ -358,49 +368,6 @@ def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.Mon
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_decision_is_explained_and_adds_up(door: Door) -> None:
-    made = door.ask("POST", "/v1/decisions", payment("explain-1")).body["decision_id"]
-
-    told = door.ask("GET", f"/v1/decisions/{made}?explain=true&top=38").body
-
-    why = told["explanation"]
-    assert (told["unexplained"], why["sums_to_margin"], len(why["features"])) == (None, True, 38)
-    total = why["base"] + sum(feature["contribution"] for feature in why["features"])
-    assert abs(total - why["margin"]) < 1e-4
-    assert door.ask("GET", f"/v1/decisions/{made}?explain=true&top=38").body == told
-    assert "explanation" not in door.ask("GET", f"/v1/decisions/{made}").body
-    assert door.ask("GET", f"/v1/decisions/{made}?explain=perhaps").status == 422
-    assert door.ask("GET", f"/v1/decisions/{made}?explain=true&top=0").body["errors"][0]["field"] == "top"
-
-
-def test_a_key_of_one_merchant_is_told_no_value_of_what_a_card_did(door: Door) -> None:
-    bearer = f"Bearer {door.merchant_key}"
-    made = door.ask("POST", "/v1/decisions", payment("explain-2", merchant="m-7")).body["decision_id"]
-
-    why = door.ask("GET", f"/v1/decisions/{made}?explain=true", authorization=bearer).body["explanation"]
-
-    assert {feature["value"] for feature in why["features"]} <= {None}
-    assert (why["base"], why["margin"]) == (None, None)
-
-
-def test_a_decision_is_replayed_from_what_was_stored_to_the_bit(door: Door) -> None:
-    made = door.ask("POST", "/v1/decisions", payment("check-1")).body["decision_id"]
-
-    assert door.ask("GET", f"/v1/decisions/{made}/replay").body == {"equal": True, "differences": []}
-    assert door.ask("GET", f"/v1/decisions/{made[:-1]}999999/replay").status == 404
-    bearer = f"Bearer {door.merchant_key}"
-    assert door.ask("GET", f"/v1/decisions/{made}/replay", authorization=bearer).status == 404
-
-
-def test_the_catalogue_of_reasons_is_open_to_who_may_read_or_decide(door: Door) -> None:
-    told = door.ask("GET", "/v1/reasons").body
-    codes = {reason["code"] for reason in told["data"]}
-    assert codes >= {"MODEL_DECLINE", "LIST_SOFT_BLOCK", "SYS_CLOCK"}
-    assert set(told["payer"]) == {"approve", "challenge", "review", "decline"}
-    for key, status in ((door.key, 200), (door.merchant_key, 200), ("tgk_wrong", 401)):
-        assert door.ask("GET", "/v1/reasons", authorization=f"Bearer {key}").status == status
-
-
 def _raw(door: Door, asked: dict[str, Any], version: str = "1.1", extra: str = "") -> bytes:
     body = json.dumps(asked).encode()
     head = f"POST /v1/decisions HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n{extra}"
@@ -512,6 +479,75 @@ def test_a_field_that_is_said_twice_is_refused_by_name_and_changes_nothing(door:
 
     assert (refused.status, [e["field"] for e in refused.body["errors"]]) == (422, ["card"])
     assert door.heads() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/decisions/batch", "POST"),
+        ("HEAD", "/v1/labels", "POST"),
+        ("GET", "/v1/labels", "POST"),
+        ("DELETE", "/v1/decisions", "GET, HEAD, POST"),
+        ("PUT", "/v1/decisions/batch", "POST"),
+        ("POST", "/v1/site", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/v1/decisions/site-1.g0.0123456789abcdef.L1.1", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_told_those_that_it_takes(
+    door: Door, method: str, path: str, allowed: str
+) -> None:
+    refused = door.ask(method, path)
+
+    assert (refused.status, refused.headers["allow"], refused.type) == (405, allowed, "application/problem+json")
+    if method != "HEAD":
+        assert (refused.body["code"], refused.body["title"]) == ("METHOD_NOT_ALLOWED", "Method not allowed")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/site/", "/v1/decisions/", "/v2/decisions"])
+def test_a_path_that_there_is_none_of_is_a_problem_and_leads_nowhere(door: Door, path: str) -> None:
+    refused = door.ask("GET", path, host="elsewhere.example")
+
+    assert (refused.status, refused.body["code"], refused.body["title"]) == (404, "NO_SUCH_PATH", "No such path")
+    assert "location" not in refused.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/live.js", "/v1/site"])
+def test_a_head_is_that_of_the_same_get(door: Door, path: str) -> None:
+    head, got = door.ask("HEAD", path), door.ask("GET", path)
+
+    assert (head.status, head.body, head.type) == (200, b"", got.type)
+    assert (head.headers["content-length"] == got.headers["content-length"]) or path == "/v1/site"
+
+
+ANSWERS: list[tuple[str, str, type[BaseModel]]] = [
+    ("GET", "/v1/decisions?limit=2", PageAnswer),
+    ("GET", "/v1/site", SiteAnswer),
+    ("GET", "/v1/live", LiveAnswer),
+    ("GET", "/readyz", ReadyAnswer),
+    ("GET", "/healthz", HealthAnswer),
+    ("POST", "/v1/decisions/batch", BatchAnswer),
+    ("POST", "/v1/labels", LabelAnswer),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "model"), ANSWERS, ids=[path for _, path, _ in ANSWERS])
+def test_an_answer_is_what_the_openapi_document_says_of_it(
+    door: Door, method: str, path: str, model: type[BaseModel]
+) -> None:
+    label = {"label_id": "l-schema", "merchant": "m-1", "transaction_id": "schema-1", "verdict": "fraud"}
+    label |= {"source": "issuer", "known_at": "2026-11-24T09:00:00Z"}
+    door.ask("POST", "/v1/decisions", payment("schema-1"))
+    bodies: dict[str, Any] = {"/v1/labels": label}
+    bodies["/v1/decisions/batch"] = {"decisions": [payment("schema-2"), {}]}
+
+    answer = door.ask(method, path, bodies.get(path))
+    described = door.ask("GET", "/openapi.json").body["paths"][path.partition("?")[0]][method.lower()]
+
+    assert answer.status == 200
+    schema = described["responses"]["200"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": f"#/components/schemas/{model.__name__}"}
+    assert model.model_validate(answer.body, strict=True).model_dump(exclude_unset=True) == answer.body
 
 
 def test_metrics_and_health_answer(door: Door) -> None:
