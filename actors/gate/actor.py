@@ -32,7 +32,7 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError
+from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError, joined
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
@@ -65,17 +65,30 @@ def _one_flush_us(handle: int, at: int) -> float:
     return (time.perf_counter() - started) * 1e6
 
 
+def read_mark(path: Path) -> str | None:
+    """Return the mark that names this machine; None where there is none.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
+    try:
+        mark = path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    if len(mark) != _MARK_HEX:
+        raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
+    return mark
+
+
 def machine_mark(path: Path) -> str:
     """Return the mark that names this machine; makes one where there is none.
 
     Raises:
         SettingsError: the file holds something else.
     """
-    with contextlib.suppress(FileNotFoundError):
-        mark = path.read_text().strip()
-        if len(mark) != _MARK_HEX:
-            raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
-        return mark
+    known = read_mark(path)
+    if known is not None:
+        return known
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(_MARK_HEX // 2)
     PosixDisk(path.parent).replace(path.name, f"{mark}\n".encode())  # whole or not at all: a torn one stops the site
@@ -107,8 +120,7 @@ def lists_of(path: Path) -> Lists:
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
         fields = tuple(FieldError(".".join(map(str, e["loc"])) or "lists", e["msg"]) for e in wrong)
-        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{path}: {told}; mend the file, or move it away", fields=fields) from error
+        raise SettingsError(f"{path}: {joined(fields)}; mend the file, or move it away", fields=fields) from error
 
 
 def _clock(settings: SiteSettings) -> Clock:

@@ -101,6 +101,7 @@ class Meter:
         self.recent: deque[Decision] = deque(maxlen=LIVE_RECENT_ITEMS)
         self.counts = [0] * len(OUTCOME_WORDS)
         self.registry.register(_Outcomes(self.counts))
+        self.refusals = 0
 
     def flush(self, seconds: float) -> None:
         """Take the time of one flush."""
@@ -117,6 +118,7 @@ class Meter:
     def refused(self, code: str) -> None:
         """Count a request that was refused."""
         self._refused.labels(code).inc()
+        self.refusals += 1
 
     def watch(self, gate: Gate) -> None:
         """Expose what the gate itself knows, read when somebody asks."""

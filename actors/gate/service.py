@@ -247,7 +247,9 @@ class Service:
             "clock_source": gate.settings.clock.source,
             "bundle": basis.scorer.bundle.id,
             "bundle_trained_at": rfc3339(manifest.trained_at_us),
-            "policy_version": manifest.policy.version,
+            "policy": basis.policy.id,
+            "policy_name": basis.policy.terms.name,
+            "policy_as_of": rfc3339(basis.policy.as_of_us),
             "lists_version": basis.lists.lists.version,
             "config": basis.config,
             "cards": len(gate.window.cards),
@@ -266,7 +268,7 @@ class Service:
         outcomes = dict(zip(OUTCOME_WORDS, self.meter.counts, strict=True))
         bundle = gate.basis.scorer.bundle.id
         site = {"site": gate.settings.site, "bundle": bundle, "currency": gate.settings.currency}
-        counts = {"outcomes": outcomes, "cards": len(gate.window.cards)}
+        counts = {"outcomes": outcomes, "refused": self.meter.refusals, "cards": len(gate.window.cards)}
         return {**site, **counts, **self.meter.percentiles(), "recent": recent}
 
 
