@@ -24,7 +24,12 @@ def _several() -> None:
     """Keep `replay` a word of its own."""
 
 
-def _found(settings: SiteSettings, decision: str) -> Replay:
+def found(settings: SiteSettings, decision: str) -> Replay:
+    """Return a decision of a site's own journal.
+
+    Raises:
+        NotFoundError: there is none of that id.
+    """
     wanted = RecordId.parse(decision)
     if wanted is None:
         raise NotFoundError(f"{decision}: is no decision's id; one looks like site-1.g0.0123456789abcdef.L1.42")
@@ -58,14 +63,14 @@ def replay(
     config: Configs = None,
 ) -> None:
     """Decide again, from what was stored; both ways where none is named. Exits with 1 where a bit differs."""
-    found = _found(load(config), decision)
-    old = found.decided
+    again = found(load(config), decision)
+    old = again.decided
     typer.echo(f"{old.transaction_id}: {old.outcome.word}, model {old.bundle}, probability {old.probability:.6f}")
     results = []
     if stored or not recompute:
-        results.append(("stored", found.stored()))
+        results.append(("stored", again.stored()))
     if recompute or not stored:
-        results.append(("recompute", found.recompute()))
+        results.append(("recompute", again.recompute()))
     for way, replayed in results:
         _tell(way, replayed)
     raise typer.Exit(0 if all(replayed.equal for _, replayed in results) else 1)

@@ -74,6 +74,17 @@ ANSWERS_AGE_US: Final = 40 * DAY_US  # as far back as a label still counts: it f
 ANSWERS_MAX: Final = 5_000_000  # ids: eight days at seven decisions a second; 160 MiB
 ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
 
+# --- What a machine must have for a site, as `tidegate doctor` judges it. ---
+FLUSH_P50_US_BUDGET: Final = 150  # of the 250 that a decision has at its median, deciding takes the rest
+FLUSH_P99_US_BUDGET: Final = 800  # of the thousand that it has at its 99th percentile
+FLUSH_P50_US_MAX: Final = 20_000  # a till shows a delay; a disk that turns takes 8,000, so this one is worse
+FLUSH_P99_US_MAX: Final = 250_000  # callers with a deadline give up
+FLUSH_PROBES: Final = 256  # the 99th percentile isn't the slowest one then
+FLUSH_PROBE_US_MAX: Final = 3 * SECOND_US  # a broken disk isn't waited for longer, and three seconds tell enough
+SITE_BASE_BYTES: Final = 1024 * MIB  # Ray's processes 450 MiB, its object store 200, code and numbers of the gate 300
+ANSWERS_BYTES: Final = 160 * MIB  # ANSWERS_MAX ids in an index
+DASHBOARD_S_MAX: Final = 3.0  # Ray's own dashboard answers within milliseconds, a busy machine's within a second
+
 # --- Feature state. ---
 CARDS_MAX: Final = 100_000  # cards a site has seen lately; configurable, 1 KiB each
 TERMINALS_MAX: Final = 4_096  # terminals of one site, with room
@@ -88,6 +99,7 @@ LIST_ENTRIES_MAX: Final = 500_000  # 100 MiB in memory; the journal names a set,
 LIST_LINE_CHARS_MAX: Final = 512  # list, entity, token, date, rule: under 200
 LIST_ERRORS_TOLD_MAX: Final = 20  # more would be the same mistake again
 LISTS_BYTES_MAX: Final = 64 * MIB  # the text of the largest set
+LISTS_S_MAX: Final = 60.0  # a set of the largest size over a slow line
 LISTS_KEPT: Final = 32  # sets behind the active one, so that decisions made under them can be replayed
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
@@ -108,6 +120,12 @@ BRAKE_MINUTES_MAX: Final = 7 * 24 * 60  # a week: somebody has looked by then
 FLOOR_HOURS_MAX: Final = 10 * 365 * 24  # a step that is never reached
 
 # --- Reasons. ---
+EXPLAINED_FEATURES_DEFAULT: Final = 8  # more than that nobody reads
+EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adverse action give (Regulation B, 1002.9)
+EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
+EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
+EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
+EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 

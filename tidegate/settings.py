@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from tidegate.errors import FieldError, SettingsError
+from tidegate.errors import FieldError, SettingsError, joined
 from tidegate.limits import (
     CARDS_MAX,
     CHECKPOINT_EVERY_RECORDS,
@@ -245,5 +245,4 @@ def site_settings(layers: Sequence[Mapping[str, Any]], *, names: str) -> SiteSet
         return SiteSettings.model_validate(merge(layers))
     except ValidationError as error:
         fields = tuple(map(_told, error.errors()))
-        said = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{names}: {said}", fields=fields) from error
+        raise SettingsError(f"{names}: {joined(fields)}", fields=fields) from error

@@ -13,6 +13,7 @@ import numpy as np
 from actors.gate.committer import Committer
 from actors.gate.gate import Gate
 from actors.gate.orders import Orders
+from actors.scorer.model import Scorer
 from tidegate.clock import rfc3339
 from tidegate.decision import Mark, Outcome
 from tidegate.errors import PolicyError
@@ -54,7 +55,9 @@ class Activator:
         async with self._turn:
             policy = await asyncio.to_thread(validated, _POLICY, terms, lambda _: None)
             check_successor(_POLICY, self._gate.basis.policy.terms, policy)
-            report = await asyncio.to_thread(examine, _POLICY, policy, golden_of(self._gate), self._ticks)
+            report = await asyncio.to_thread(
+                examine, _POLICY, policy, golden_of_model(self._gate.basis.scorer), self._ticks
+            )
             active = await asyncio.to_thread(self._made, policy, by, f"override: {why}" if override else why)
             rows = await self._last_day()
             tried = await asyncio.to_thread(tried_on, active, self._gate.basis.lists, rows)
@@ -80,14 +83,23 @@ class Activator:
         while sum(map(len, found)) < POLICY_DAY_ROWS_MAX:
             page = places.before(seq, PAGE_SCAN_RECORDS_MAX)
             rows = gate.journal.rows([place for _, place in page]) if page else np.zeros(0, DECISION)
-                recent = rows[rows["time_us"] > since_us]
+            recent = rows[rows["time_us"] > since_us]
             found.append(recent[::-1])
             if not len(recent) or len(recent) < len(rows):
                 break
             seq = page[-1][0]
             await asyncio.sleep(0)
-        day = np.concatenate(found[::-1])[-POLICY_DAY_ROWS_MAX:]
-        return day[(day["marks"] & Mark.SANDBOX) == 0]
+        day: Rows = np.concatenate(found[::-1])[-POLICY_DAY_ROWS_MAX:]
+        real: Rows = day[(day["marks"] & Mark.SANDBOX) == 0]
+        return real
+
+    def active_policy(self) -> Answer:
+        """Return the policy in force."""
+        return policy_answer(self._gate.basis.policy)
+
+    def active_lists(self) -> Answer:
+        """Return the lists in force, counted."""
+        return lists_answer(self._gate.basis.lists)
 
     async def lists(self, lines: Iterable[str], *, by: str, why: str) -> Answer:
         """Make the lists of a text's lines the active ones, in the place of all before.
@@ -104,9 +116,8 @@ class Activator:
             return lists_answer(lists)
 
 
-def golden_of(gate: Gate) -> Golden:
-    """Return the golden rows of a gate's model, with their scores."""
-    scorer = gate.basis.scorer
+def golden_of_model(scorer: Scorer) -> Golden:
+    """Return the golden rows of a model, with their scores."""
     features, probabilities = scorer.bundle.golden_features, scorer.bundle.golden_probabilities
     scores = np.array([scorer.score(row).risk_score for row in features], np.uint8)
     return Golden(features, probabilities, scores)

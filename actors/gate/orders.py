@@ -75,16 +75,23 @@ class Orders:
         if not activation.version:
             return ListIndex(activation)
         name = _file(activation)
-        try:
-            text = self._disk.read(name).decode("ascii", errors="replace")
-        except FileNotFoundError as error:
-            raise NotFoundError(
-                f"lists version {activation.version}: {name} isn't kept any more; load them anew"
-            ) from error
-        content = parse(name, text.splitlines())
+        content = parse(name, self.text(activation))
         if content.id() != activation.lists:
             raise SettingsError(f"{name}: damaged; load the lists anew: tidegate lists load FILE")
         return ListIndex(activation, content.index)
+
+    def text(self, activation: ListsActivation) -> list[str]:
+        """Return a set's lines.
+
+        Raises:
+            NotFoundError: it isn't kept any more.
+        """
+        name = _file(activation)
+        try:
+            return self._disk.read(name).decode("ascii", errors="replace").splitlines()
+        except FileNotFoundError as error:
+            told = f"lists version {activation.version}: {name} isn't kept any more; load them anew"
+            raise NotFoundError(told) from error
 
     def _read(self, name: str, model: type[_M]) -> _M | None:
         try:

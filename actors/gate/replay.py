@@ -6,7 +6,7 @@ and judges the stored request again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -139,6 +139,10 @@ class Replay:
         )
         return Replayed(differences(self.decided, again), records)
 
+    def basis(self) -> Basis:
+        """Return what the decision rested on beside the window: settings, model, policy, lists."""
+        return self._basis(self._state(window=False)[0])
+
     def _basis(self, state: State) -> Basis:
         settings = SiteSettings.model_validate(state.config["settings"])
         scorer = self._load(BundleId(self.decided.bundle))
@@ -191,6 +195,12 @@ class Replay:
         count = int(np.searchsorted(piece.rows["pos"], self._record.pos))
         if count:
             yield Columns(piece.locators[:count], piece.rows[:count])
+
+
+def told(replayed: Replayed) -> dict[str, Any]:
+    """Return a replay as the door tells it."""
+    fields = [{"field": one.field, "stored": one.stored, "replayed": one.replayed} for one in replayed.differences]
+    return {"equal": replayed.equal, "differences": fields}
 
 
 def differences(stored: Decided, replayed: Decided) -> tuple[Difference, ...]:

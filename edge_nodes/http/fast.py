@@ -15,9 +15,10 @@ from pydantic_core import from_json, to_json
 
 from actors.gate.service import Begun, Service, late_by_s
 from edge_nodes.http.keys import Caller, Keyring, Scope
-from edge_nodes.http.problem import document, invalid, render
-from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply
-from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError
+from edge_nodes.http.problem import PRIVATE, document, invalid, refused, render
+from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply, head_of
+from edge_nodes.http.repeats import Place, batch_says_twice, said_twice, says_twice
+from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError, joined
 from tidegate.limits import (
     BATCH_BODY_BYTES_MAX,
     BATCH_ITEMS_MAX,
@@ -34,10 +35,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _JSON_TYPE: Final = b"application/json"
-_JSON: Final = [(b"content-type", _JSON_TYPE), (b"cache-control", b"no-store")]
+_JSON: Final = [(b"content-type", _JSON_TYPE), *PRIVATE]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
 _LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
+_OK: Final = head_of(_HTTP_OK, _JSON)
 _DEADLINE: Final = b"x-deadline-ms"
 _DEADLINE_DIGITS: Final = 8
 
@@ -161,9 +163,18 @@ def parse_label(body: bytes) -> LabelRequest:
 
 def _parsed(validator: Any, body: bytes) -> Any:  # noqa: ANN401 - pydantic's compiled validators
     try:
-        return validator.validate_json(body)
+        request = validator.validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
+    if says_twice(body, request):
+        _refuse(said_twice(body))
+    return request
+
+
+def _refuse(again: Iterable[Place]) -> None:
+    """Refuse fields that are there again, if any are."""
+    if places := list(again):
+        raise refused((place, "is there more than once; send it once") for place in places)
 
 
 def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
@@ -176,15 +187,34 @@ def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
     if not isinstance(items, list) or not 1 <= len(items) <= BATCH_ITEMS_MAX:
         message = f"an object with one list of 1 to {BATCH_ITEMS_MAX} payments is expected"
         raise InvalidError(f"decisions: {message}", fields=(FieldError("decisions", message),))
-    return [_parse_item(index, item) for index, item in enumerate(items)]
+    written = [to_json(item) for item in items]
+    again = list(said_twice(body)) if batch_says_twice(body, written) else []
+    _refuse(place for place in again if place == ("decisions",))
+    return [
+        _parse_item(index, item, [place[2:] for place in again if place[1] == index])
+        for index, item in enumerate(written)
+    ]
 
 
-def _parse_item(index: int, item: object) -> PaymentRequest | TidegateError:
+def _parse_item(index: int, item: bytes, again: list[Place]) -> PaymentRequest | TidegateError:
+    place = f"decisions.{index}"
+    if not item.startswith(b"{"):
+        return _unfit((FieldError(place, "an object with a payment is expected"),), InvalidError)
     try:
-        return parse(to_json(item))
+        _refuse(again)
+        return parse(item)
     except InvalidError as error:
-        fields = tuple(FieldError(f"decisions.{index}.{f.field}", f.message) for f in error.fields)
-        return type(error)(error.message, fields=fields)
+        return _unfit(tuple(FieldError(f"{place}.{f.field}", f.message) for f in error.fields), type(error))
+
+
+def _unfit(fields: tuple[FieldError, ...], kind: type[InvalidError]) -> InvalidError:
+    return kind(joined(fields), fields=fields)
+
+
+def refusal(service: Service, error: TidegateError) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to a request that was refused, and count it."""
+    service.meter.refused(error.code)
+    return render(error, STATUSES.get(type(error)))
 
 
 class DecisionRoute:
@@ -227,7 +257,7 @@ class DecisionRoute:
         try:
             begun = self._begun(headers, body, self._service.ticks())
         except TidegateError as error:
-            reply(self.refusal(error))
+            reply(self._refusal(error))
             return
         self._inflight += 1
         self._service.when_durable(begun.pos, partial(self._told, begun, reply))
@@ -242,26 +272,25 @@ class DecisionRoute:
     def _told(self, begun: Begun, reply: Reply, failure: TidegateError | None) -> None:
         self._inflight -= 1
         if failure is not None:
-            reply(self.refusal(failure))
+            reply(self._refusal(failure))
             return
-        answer = (_HTTP_OK, _JSON, to_json(self._service.end(begun)))
+        answer = (_OK, to_json(self._service.end(begun)))
         if late_s := late_by_s(begun):
             asyncio.get_running_loop().call_later(late_s, reply, answer)
         else:
             reply(answer)
 
-    def refusal(self, error: TidegateError) -> Answer:
-        """Return the answer to a request that was refused, and count it."""
-        self._service.meter.refused(error.code)
-        return render(error, STATUSES.get(type(error)))
+    def _refusal(self, error: TidegateError) -> Answer:
+        status, headers, body = refusal(self._service, error)
+        return head_of(status, headers), body
 
     def too_large(self) -> Answer:
         """Return the answer to a body beyond the bound."""
-        return self.refusal(_too_large(BODY_BYTES_MAX))
+        return self._refusal(_too_large(BODY_BYTES_MAX))
 
     def too_slow(self) -> Answer:
         """Return the answer to a body that isn't whole in time."""
-        return self.refusal(_too_slow())
+        return self._refusal(_too_slow())
 
 
 class FastPath:
@@ -291,7 +320,7 @@ class FastPath:
         try:
             status, headers, body = _HTTP_OK, _JSON, await self._guarded(*route, scope, receive, started)
         except TidegateError as error:
-            status, headers, body = self.short_cut.refusal(error)
+            status, headers, body = refusal(self._service, error)
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         await send({"type": "http.response.body", "body": body})
