@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from actors.scorer.ports import Folder
 from tidegate.bundle import MANIFEST, Bundle, decode
 from tidegate.errors import BundleError
 from tidegate.ids import BundleId
-from tidegate.limits import BUNDLES_KEPT
+from tidegate.limits import BUNDLES_KEPT, BUNDLES_NAMED_MAX
 
 ACTIVE: Final = "active"
 """The pointer: a file that holds the id of the active bundle and a newline."""
@@ -79,12 +79,16 @@ class Shelf:
             self._folder.make(bundle, files)
         return bundle
 
-    def prune(self) -> tuple[BundleId, ...]:
-        """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all; return what was removed."""
+    def prune(self, named: Collection[str] = ()) -> tuple[BundleId, ...]:
+        """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all, and `named`; return what was removed.
+
+        Of those kept for being named alone, the oldest go where they are more than `BUNDLES_NAMED_MAX`.
+        """
         active = self.active()
         others = [bundle for bundle in self.ids() if bundle != active]
-        room = BUNDLES_KEPT - (active is not None)
-        gone = tuple(others[: max(len(others) - room, 0)])
+        older = others[: max(len(others) - (BUNDLES_KEPT - (active is not None)), 0)]
+        kept = [bundle for bundle in older if bundle in named][-BUNDLES_NAMED_MAX:]
+        gone = tuple(bundle for bundle in older if bundle not in kept)
         for bundle in gone:
             self._folder.remove(bundle)
         return gone
