@@ -20,9 +20,8 @@ import pytest
 from actors.gate.actor import GateActor
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
-from actors.scorer.disk import PosixFolder
-from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key, parse_keys
+from tests.integration.spawned import Cluster, Gate, shelved
 from tidegate.limits import BODY_BYTES_MAX
 from tidegate.settings import site_settings
 
@@ -48,6 +47,7 @@ class Door:
     key: str
     merchant_key: str
     folder: Path
+    via: str
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send one request; `body` may be bytes, or anything that is sent as JSON."""
@@ -79,27 +79,50 @@ async def _ready(actor: GateActor) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("site")
-    shelf = Shelf(folder=PosixFolder(folder / "bundles"))
-    shelf.activate(shelf.put(bundle_files))
+def _here(folder: Path, keys: bytes) -> Iterator[int]:
+    """A gate in this process, with its own door."""
     layer = {"data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": {"port": 0}}
-    key, stored = make_key("all", frozenset(Scope), os.urandom)
-    merchant_key, other = make_key("shop", frozenset({Scope.DECIDE, Scope.READ}), os.urandom, frozenset({"m-7"}))
-    keys = dump_keys(KeyFile(keys=(stored, other)))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     actor = GateActor(site_settings([layer], names="test").model_dump_json(), BUILD, keys)
     port = _run(loop, actor.start())
     _run(loop, _ready(actor))
-    yield Door(port, key, merchant_key, folder)
+    yield port
     _run(loop, actor.stop())
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+def _served(folder: Path, keys: bytes, cluster: Cluster) -> Iterator[int]:
+    """The same behind Ray Serve, in a cluster."""
+    gate = Gate(cluster, folder, {"via": "serve"}, *parse_keys("keys", keys).keys)
+    assert gate.tell("ready")["error"] is None
+    yield gate.port
+    gate.close()
+
+
+@pytest.fixture(scope="module", params=["actor", "serve"])
+def door(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]
+) -> Iterator[Door]:
+    """The door of a site, one way and the other: a caller sees no difference."""
+    folder = shelved(tmp_path_factory.mktemp("site") / request.param, bundle_files)
+    key, stored = make_key("everything", frozenset(Scope), os.urandom)
+    merchant_key, other = make_key("shop", frozenset({Scope.DECIDE, Scope.READ}), os.urandom, frozenset({"m-7"}))
+    keys = dump_keys(KeyFile(keys=(stored, other)))
+    if request.param == "serve":
+        opened = _served(folder, keys, request.getfixturevalue("ray_cluster"))
+    else:
+        opened = _here(folder, keys)
+    with contextlib.contextmanager(lambda: opened)() as port:
+        yield Door(port, key, merchant_key, folder, request.param)
     assert verify(PosixDisk(folder / "journal")).ok
+
+
+its_own = pytest.mark.parametrize("door", ["actor"], indirect=True, scope="module")
+"""For what comes before the application, which a proxy bounds in its own way, and for what one door shows of both."""
 
 
 def payment(transaction_id: str, **changes: Any) -> dict[str, Any]:
@@ -133,6 +156,55 @@ def test_a_caller_that_closes_after_its_request_is_answered_whole(door: Door) ->
     assert (answer.status, answer.body["transaction_id"]) == (200, "closes-1")
     refused = door.ask("POST", "/v1/decisions", b"{", connection="close")
     assert (refused.status, refused.body["code"]) == (422, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("deadline", ["0", "-1", "1.5", "60001", "soon", " ", "99999999999", "\xb2"])
+def test_a_deadline_that_is_none_names_its_header_and_changes_nothing(door: Door, deadline: str) -> None:
+    before = door.heads()
+    encoded = (
+        {"x_deadline_ms": deadline or " "}
+        if deadline.isascii()
+        else {"x_deadline_ms": deadline.encode().decode("latin-1")}
+    )
+
+    refused = door.ask("POST", "/v1/decisions", payment("deadline-1"), **encoded)
+
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "X-Deadline-Ms")
+    assert door.heads() == before
+
+
+def test_a_generous_deadline_leaves_nothing_out_and_a_retry_with_another_gets_the_same(door: Door) -> None:
+    first = door.ask(
+        "POST", "/v1/decisions", payment("deadline-2", occurred_at="2026-11-24T09:00:00Z"), x_deadline_ms="60000"
+    )
+    again = door.ask(
+        "POST", "/v1/decisions", payment("deadline-2", occurred_at="2026-11-24T09:00:00Z"), x_deadline_ms="1"
+    )
+
+    assert (first.status, first.body["risk_level"] != "not_assessed") == (200, True)
+    assert again.body == first.body | {"replayed": True}
+
+
+def test_a_deadline_that_passed_before_deciding_is_told_and_the_next_request_is_the_first(door: Door) -> None:
+    body = json.dumps(payment("deadline-3")).encode()
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        head = f"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\nx-deadline-ms: 5\r\n"
+        caller.sendall(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        caller.sendall(body[:-1])
+        threading.Event().wait(0.1)  # longer than the deadline: that is what is tested
+        caller.sendall(body[-1:])
+        answer = http.client.HTTPResponse(caller)
+        answer.begin()
+        problem = json.loads(answer.read())
+
+    assert (answer.status, problem["code"]) == (504, "DEADLINE_PASSED")
+    assert door.ask("POST", "/v1/decisions", body).body["replayed"] is False
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions/batch", "/v1/labels"])
+def test_a_deadline_is_refused_where_it_would_mean_nothing(door: Door, path: str) -> None:
+    refused = door.ask("POST", path, {}, x_deadline_ms="100")
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "X-Deadline-Ms")
 
 
 def test_a_retry_gets_the_first_answer(door: Door) -> None:
@@ -317,6 +389,7 @@ def test_a_body_of_unknown_length_is_read_to_its_bound_and_no_further(door: Door
     assert (answer.status, problem["code"]) == (413, "BODY_TOO_LARGE")
 
 
+@its_own
 def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> None:
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
         caller.sendall(b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nx-long: ")
@@ -328,6 +401,7 @@ def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> No
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+@its_own
 def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_nodes.http.fast.BODY_S_MAX", 0.2)
     head = f"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n"
@@ -357,6 +431,7 @@ def test_the_live_page_loads_nothing_from_elsewhere(door: Door) -> None:
         assert b"://" not in page.body.replace(b"http://www.w3.org/2000/svg", b"")
 
 
+@its_own
 @pytest.mark.slow
 def test_no_request_that_the_openapi_document_allows_or_forbids_is_answered_with_a_server_error(door: Door) -> None:
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{door.port}/openapi.json"]
