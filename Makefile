@@ -1,6 +1,6 @@
 # The house's doors. `make up` and `make test` are all a newcomer needs; each sets up what it needs, nothing global.
 UV_VERSION := 0.13.9
-PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON := $(shell for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 UV := .uv/bin/uv
 BIN := .venv/bin

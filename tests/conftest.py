@@ -15,7 +15,7 @@ from actors.gate.actor import GateActor
 from tidegate.bundle import Calibration, DataVersion
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.limits import DAY_US
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.settings import site_settings
 from training.package import assemble
 

@@ -18,7 +18,7 @@ from tidegate.attribution import check_covers
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import Floats, PackedTrees
 
 SCHEMA_VERSION: Final = 1

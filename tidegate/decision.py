@@ -115,6 +115,139 @@ _ALL: Final = (
         "Don't accept the payment; where the entry is wrong, take it out or put it on the allow list.",
     ),
     Reason(
+        203,
+        "LIST_WATCH",
+        Source.LIST,
+        "A watch list names it.",
+        "Look at the payment; take the entry out once it has been looked at long enough.",
+    ),
+    Reason(
+        300,
+        "RULE_VELOCITY",
+        Source.RULE,
+        "The card pays more often than the site's rules allow.",
+        "Ask why the card is used so often; a good payer's rule can be suppressed until a date.",
+    ),
+    Reason(
+        301,
+        "RULE_VELOCITY_AMOUNT",
+        Source.RULE,
+        "The card pays more in a short time than the site's rules allow.",
+        "Ask the payer to confirm the sum of the last payments.",
+    ),
+    Reason(
+        302,
+        "RULE_AMOUNT",
+        Source.RULE,
+        "The amount is above what the site's rules allow.",
+        "Take another means of payment, or split the purchase by agreement.",
+    ),
+    Reason(
+        303,
+        "RULE_AMOUNT_UNUSUAL",
+        Source.RULE,
+        "The amount is far from what this card usually pays.",
+        "Ask the payer to confirm the amount.",
+    ),
+    Reason(
+        304,
+        "RULE_NEW_CARD",
+        Source.RULE,
+        "The card has little or no history at this site.",
+        "Ask the payer to confirm; the next payments make history.",
+    ),
+    Reason(
+        305,
+        "RULE_NEW_TERMINAL",
+        Source.RULE,
+        "The terminal has little or no history.",
+        "Check that the terminal is the site's own.",
+    ),
+    Reason(
+        306,
+        "RULE_TERMINALS",
+        Source.RULE,
+        "The card was used at many terminals in a short time.",
+        "Ask the payer where the card is.",
+    ),
+    Reason(
+        307,
+        "RULE_TERMINAL_RISK",
+        Source.RULE,
+        "The terminal had known frauds lately.",
+        "Look at the terminal: it may have been tampered with.",
+    ),
+    Reason(
+        308,
+        "RULE_CARD_FRAUD",
+        Source.RULE,
+        "The card had known frauds lately.",
+        "Don't accept the payment; the issuer can give the payer a new card.",
+    ),
+    Reason(
+        309,
+        "RULE_TESTING",
+        Source.RULE,
+        "Small payments in a row look like a card being tried out.",
+        "Don't accept the payment; watch the terminal for more of them.",
+    ),
+    Reason(
+        310,
+        "RULE_DORMANT",
+        Source.RULE,
+        "The card pays after a long silence.",
+        "Ask the payer to confirm.",
+    ),
+    Reason(
+        311,
+        "RULE_COUNTRY",
+        Source.RULE,
+        "The card's country needs more care at this site.",
+        "Ask the payer to confirm, or take another means of payment.",
+    ),
+    Reason(
+        312,
+        "RULE_CATEGORY",
+        Source.RULE,
+        "The merchant's category needs more care at this site.",
+        "Ask the payer to confirm.",
+    ),
+    Reason(
+        313,
+        "RULE_ENTRY",
+        Source.RULE,
+        "The way the card was read needs more care at this site.",
+        "Read the card's chip, or let the payer tap it.",
+    ),
+    Reason(
+        314,
+        "RULE_HOUR",
+        Source.RULE,
+        "The hour needs more care at this site.",
+        "Ask the payer to confirm.",
+    ),
+    Reason(
+        315,
+        "RULE_SCORE",
+        Source.RULE,
+        "The model's score is above what the site's rules allow.",
+        "Look at the features that raised the risk.",
+    ),
+    Reason(
+        316,
+        "RULE_TRUSTED",
+        Source.RULE,
+        "A rule of the site trusts it.",
+        "Nothing: the site's people wrote that rule.",
+    ),
+    Reason(
+        317,
+        "RULE_OTHER",
+        Source.RULE,
+        "A rule of the site applies.",
+        "Look up which one: `tidegate policy explain` and the decision's id.",
+    ),
+    Reason(
         800,
         "LIMIT_UNSCORED",
         Source.LIMIT,
@@ -198,6 +331,69 @@ _ALL: Final = (
         "A test card of a sandbox forced this answer; it counts nowhere.",
         "Nothing: take a card that isn't a test card for a real answer.",
     ),
+    Reason(
+        920,
+        "SYS_LISTS_AGING",
+        Source.SYSTEM,
+        "The lists are older than they should be.",
+        "Load the lists anew, also where nothing changed: that says they were looked at.",
+    ),
+    Reason(
+        921,
+        "SYS_LISTS_STALE",
+        Source.SYSTEM,
+        "The lists are too old to be trusted fully.",
+        "Load the lists anew, also where nothing changed: that says they were looked at.",
+    ),
+    Reason(
+        922,
+        "SYS_LISTS_BLIND",
+        Source.SYSTEM,
+        "The lists are so old that they say little.",
+        "Load the lists anew, also where nothing changed: that says they were looked at.",
+    ),
+    Reason(
+        923,
+        "SYS_POLICY_AGING",
+        Source.SYSTEM,
+        "The policy is older than it should be.",
+        "Look the policy through and activate it anew.",
+    ),
+    Reason(
+        924,
+        "SYS_POLICY_STALE",
+        Source.SYSTEM,
+        "The policy is too old to be trusted fully.",
+        "Look the policy through and activate it anew.",
+    ),
+    Reason(
+        925,
+        "SYS_POLICY_BLIND",
+        Source.SYSTEM,
+        "The policy is so old that it says little.",
+        "Look the policy through and activate it anew.",
+    ),
+    Reason(
+        926,
+        "SYS_FLOOR_LIMIT",
+        Source.SYSTEM,
+        "The amount is above what a site of this age decides alone.",
+        "Bring bundle, lists or policy up to date; the mode of each is in the answer.",
+    ),
+    Reason(
+        927,
+        "SYS_RULE_FAILED",
+        Source.SYSTEM,
+        "A rule could not be evaluated; it was left out.",
+        "Look up which one with `tidegate policy explain`, and mend the rule.",
+    ),
+    Reason(
+        928,
+        "SYS_RULE_BRAKED",
+        Source.SYSTEM,
+        "A rule declined as often as it may in its period; it was left out.",
+        "Find out why the rule declines so much; mend it, or raise its brake.",
+    ),
 )
 PAYER_WORDS: Final[dict[OutcomeWord, str]] = {
     "approve": "Paid.",
@@ -216,8 +412,10 @@ if len(REASONS) != len(_ALL) or len(NUMBERS) != len(_ALL):
 class Verdict(NamedTuple):
     """What the policy says of one payment: the outcome and the numbers of its reasons, weightiest first.
 
-    There are `REASON_SLOTS` reasons at the most: so many the record holds.
+    There are `REASON_SLOTS` reasons at the most: so many the record holds. `deciding` are the bits of the rules that
+    brought the outcome about.
     """
 
     outcome: Outcome
     reasons: tuple[int, ...]
+    deciding: int = 0

@@ -32,6 +32,8 @@ CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a l
 # --- The door. ---
 HEAD_BYTES_MAX: Final = 32 * KIB  # a request line and headers; proxies add a few hundred bytes
 BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
+CONNECTIONS_MAX: Final = 1_000  # tills and apps of a site, with room; below the files a process may open by default
+CONNECTION_IDLE_S_MAX: Final = 30.0  # between payments a till keeps its connection; who says nothing at all is cut, too
 BODY_S_MAX: Final = 5.0  # a body comes in one or two packets: whoever takes longer holds the place of another
 BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
 BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size
@@ -89,6 +91,15 @@ BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
+
+# --- The policy. ---
+RULES_MAX: Final = 64  # a bit each in a decision's record
+RULE_CHARS_MAX: Final = 512  # a rule that needs more is two rules
+RULE_TEXT_CHARS_MAX: Final = 200  # a sentence that says why
+RULES_P99_US_MAX: Final = 60.0  # all of them: a quarter of what a decision may take
+BRAKE_DECLINES_MAX: Final = 1_000  # the times of so many are remembered for each rule: 64 of them are 2 MiB
+BRAKE_MINUTES_MAX: Final = 7 * 24 * 60  # a week: somebody has looked by then
+FLOOR_HOURS_MAX: Final = 10 * 365 * 24  # a step that is never reached
 
 # --- Reasons. ---
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model

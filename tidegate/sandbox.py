@@ -40,6 +40,12 @@ class TestCard:
     trouble: Trouble | None = None
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the site that are as old as `mode` says."""
+        codes = [REASONS[number].code for number in self.reasons]
+        return tuple(part for part in _PARTS if any(code.startswith(f"SYS_{part.upper()}_") for code in codes))
+
+    @property
     def score(self) -> int:
         """The risk score that is told, 0 to 100, or `NO_SCORE`."""
         return _SCORES[self.level][0]
@@ -76,12 +82,16 @@ _OUTCOMES: Final = {
     "MODEL_CHALLENGE": Outcome.CHALLENGE,
     "MODEL_REVIEW": Outcome.REVIEW,
     "LIST_OVERRIDE": Outcome.APPROVE,
+    "LIST_WATCH": Outcome.REVIEW,
+    "RULE_TRUSTED": Outcome.APPROVE,
+    "SYS_FLOOR_LIMIT": Outcome.REVIEW,
     "LIMIT_UNSCORED": Outcome.REVIEW,
     "SYS_DEADLINE_SCORE": Outcome.REVIEW,
     "SYS_DEADLINE_RULES": Outcome.REVIEW,
 }
 """Outcomes that go with a reason, where they are not its source's: system reasons approve, all others decline."""
-_MODES: Final = {"SYS_BUNDLE_AGING": Mode.AGING, "SYS_BUNDLE_STALE": Mode.STALE, "SYS_BUNDLE_BLIND": Mode.BLIND}
+_PARTS: Final = ("lists", "policy", "bundle")
+_MODES: Final = {f"SYS_{part.upper()}_{mode.name}": mode for part in _PARTS for mode in Mode if mode}
 _UNSCORED: Final = frozenset({"LIMIT_UNSCORED", "SYS_DEADLINE_SCORE"})
 _TROUBLES: Final = (
     (Trouble.TIMEOUT, "Decided and durable, but the first answer comes 30 seconds late; a retry gets it at once."),

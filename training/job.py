@@ -24,7 +24,7 @@ from tidegate.bundle import DataVersion
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import Floats
 from training.dataset import Events, features, load_mapping, read
 from training.fit import Fitted, Progress, Split, Targets, boost, fit, split

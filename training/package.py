@@ -26,7 +26,7 @@ from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
 from tidegate.limits import GOLDEN_ROWS
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import NODE, Floats, PackedTrees
 
 PROOF_ROWS: Final = 4_096

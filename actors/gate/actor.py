@@ -32,7 +32,7 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError
+from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError, joined
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
@@ -107,8 +107,7 @@ def lists_of(path: Path) -> Lists:
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
         fields = tuple(FieldError(".".join(map(str, e["loc"])) or "lists", e["msg"]) for e in wrong)
-        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{path}: {told}; mend the file, or move it away", fields=fields) from error
+        raise SettingsError(f"{path}: {joined(fields)}; mend the file, or move it away", fields=fields) from error
 
 
 def _clock(settings: SiteSettings) -> Clock:

@@ -4,14 +4,14 @@ Pure but for what it is handed (journal, clock): the whole of it runs under a se
 be told to nobody before the journal has made it durable; `actors/gate/committer.py` waits for that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from actors.gate.deadline import Deadline
 from actors.gate.judge import Basis, Conditions, fingerprint_of, forced, judge, never
-from actors.gate.state import ENTITY_OF, First, State, count_label, find_first, key_of
+from actors.gate.state import ENTITY_OF, First, State, count_brakes, count_label, find_first, key_of
 from actors.journal.journal import Journal
 from actors.journal.log import Item
 from actors.window.window import Evicted, Window
@@ -22,6 +22,7 @@ from tidegate.errors import ConflictError, DeadlineError, FieldError, InvalidErr
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.policy.active import ActivePolicy, activation_of
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, Record, event_body
 from tidegate.sandbox import PREFIX
 from tidegate.settings import SiteSettings
@@ -151,11 +152,13 @@ class Gate:
             occurred_us=occurred_us,
             now_us=now_us,
             conditions=self._conditions,
+            brakes=self._state.brakes,
             pressed=never if deadline is None else deadline.presses,
         )
         items.append((Lane.DECISIONS, Kind.DECISION, decided.to_body()))
         place, record = self.journal.append(items, now_us, admitted=size)[-1]
         self._state.remember(self.epoch, place, record, key)
+        count_brakes(self._state, decided, now_us)
         self._count(decided, len(evicted))
         return Decision(self.epoch, record, decided, replayed=False)
 
@@ -252,6 +255,21 @@ class Gate:
             self.tally.legit_labels += 1
         if delta:
             count_label(self.window, decided, now_us, delta)
+
+    def activate_policy(self, policy: ActivePolicy) -> int:
+        """Decide by another policy from the next decision on; return the position that must be durable for it.
+
+        Raises:
+            NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
+        """
+        self._must_run()
+        told = activation_of(policy)
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.POLICY_ACTIVATED, event_body(told.model_dump(mode="json")))]
+        record = self.journal.append(items, self.now_us())[-1][1]
+        self._note_clock()
+        self.basis = replace(self.basis, policy=policy)
+        self._state.take_policy(told)
+        return record.pos
 
     def answer(self, decision: Decision) -> dict[str, Any]:
         """Render a decision as it is told."""

@@ -11,15 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.gate.gate import conditions_of
-from actors.gate.judge import (
-    UNSCORED,
-    Basis,
-    bundle_mode,
-    fingerprint_of,
-    forced,
-    forced_verdict,
-    judge,
-)
+from actors.gate.judge import LEFT_OUT, Basis, find, fingerprint_of, force, forced, judge
 from actors.gate.start import load_checkpoint
 from actors.gate.state import Rebuild, State, new_state
 from actors.journal.layout import located
@@ -35,9 +27,8 @@ from tidegate.features.declarations import FINGERPRINT
 from tidegate.ids import BundleId, RecordId
 from tidegate.lists import ListIndex
 from tidegate.payment import PaymentRequest
-from tidegate.policy import decide, risk_level
+from tidegate.policy.active import DERIVED, active_of
 from tidegate.records import Kind, Lane, Record
-from tidegate.sandbox import TestCard
 from tidegate.settings import SiteSettings
 
 Load = Callable[[BundleId], Scorer]
@@ -108,49 +99,24 @@ class Replay:
         """Score the stored vector again and decide anew on it."""
         state, _ = self._state(window=False)
         basis, old = self._basis(state), self.decided
+        request = PaymentRequest.model_validate(request_body(old), strict=False)
         if (card := forced(old.card, basis.settings)) is not None:
-            return Replayed(differences(old, self._forced_again(card)), 1)
-        return Replayed(differences(old, self._rescored(basis)), 1)
+            return Replayed(differences(old, old._replace(**force(basis, request, card)._asdict())), 1)
+        found = find(
+            basis,
+            request,
+            np.frombuffer(old.features, np.float32),
+            now_us=self._record.time_us,
+            system=tuple(number for number in old.reasons if _given(number)),
+            braked=lambda _: old.rules_braked,
+            pressed=self._left_out,
+        )
+        again = old._replace(feature_fingerprint=FINGERPRINT, **found._asdict())
+        return Replayed(differences(old, again), 1)
 
-    def _forced_again(self, card: TestCard) -> Decided:
-        outcome, reasons = forced_verdict(card)
-        return self.decided._replace(
-            probability=card.probability,
-            outcome=outcome,
-            risk_score=card.score,
-            risk_level=card.level,
-            mode=card.mode,
-            reasons=reasons,
-            marks=int(Mark.SANDBOX),
-        )
-
-    def _rescored(self, basis: Basis) -> Decided:
-        old = self.decided
-        left_out = old.marks & Mark.SCORE_LEFT_OUT
-        assessment = UNSCORED if left_out else basis.scorer.score(np.frombuffer(old.features, np.float32))
-        policy = basis.scorer.bundle.manifest.policy
-        system = tuple(number for number in old.reasons if REASONS[number].source is Source.SYSTEM)
-        hits = basis.lists.hits(card=old.card, device=old.device or None, terminal=old.terminal, merchant=old.merchant)
-        verdict = decide(
-            probability=None if left_out else assessment.probability,
-            amount_minor=old.amount_minor,
-            hits=hits,
-            system=system,
-            policy=policy,
-        )
-        age_us = self._record.time_us - basis.scorer.bundle.manifest.trained_at_us
-        return old._replace(
-            margin=assessment.margin,
-            probability=assessment.probability,
-            risk_score=assessment.risk_score,
-            risk_level=risk_level(assessment.risk_score, policy),
-            outcome=verdict.outcome,
-            reasons=verdict.reasons,
-            mode=bundle_mode(age_us, basis.settings.ages),
-            config=basis.config,
-            lists_version=basis.lists.lists.version,
-            feature_fingerprint=FINGERPRINT,
-        )
+    def _left_out(self) -> bool:
+        """Tell whether the decision had no time for its score: then a replay has none either."""
+        return bool(self.decided.marks & Mark.SCORE_LEFT_OUT)
 
     def recompute(self) -> Replayed:
         """Rebuild the state as it was before the decision, and judge the stored request again."""
@@ -167,14 +133,17 @@ class Replay:
             conditions=conditions_of(
                 basis.settings, clock_behind=state.clock_behind, damaged=not state.offline_approvals
             ),
-            pressed=lambda: bool(self.decided.marks & Mark.SCORE_LEFT_OUT),
+            brakes=state.brakes,
+            pressed=self._left_out,
         )
         return Replayed(differences(self.decided, again), records)
 
     def _basis(self, state: State) -> Basis:
         settings = SiteSettings.model_validate(state.config["settings"])
         scorer = self._load(BundleId(self.decided.bundle))
-        return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists))
+        if state.policy is None:
+            raise NotFoundError(f"{self._wanted}: the record of its policy was lost; verify the journal")
+        return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists), active_of(state.policy))
 
     def _state(self, *, window: bool) -> tuple[State, int]:
         """Return the state before the decision and how many records it took.
@@ -229,6 +198,11 @@ def differences(stored: Decided, replayed: Decided) -> tuple[Difference, ...]:
         return ()
     pairs = zip(Decided._fields, map(_text, stored), map(_text, replayed), strict=True)
     return tuple(Difference(name, old, new) for name, old, new in pairs if old != new)
+
+
+def _given(number: int) -> bool:
+    """Tell whether a reason says how a decision was made, and doesn't follow from what else is stored."""
+    return REASONS[number].source is Source.SYSTEM and number not in DERIVED and number not in LEFT_OUT.values()
 
 
 def _text(value: object) -> str:

@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from actors.gate.committer import Committer
+from actors.gate.committer import Committer, Told
 from actors.gate.deadline import Deadline, Pace
 from actors.gate.gate import Decision, Gate
 from actors.gate.meter import Meter
@@ -28,6 +28,24 @@ Rows = np.ndarray[Any, np.dtype[np.void]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _NEWEST: Final = 2**62
 _FILTERS: Final = ("card", "terminal", "merchant", "outcome")
+
+
+class Begun(NamedTuple):
+    """A decision that may be told once the record at `pos` is durable; the times are readings of `Service.ticks`."""
+
+    decision: Decision
+    pos: int
+    started: float
+    verified: float
+    decided: float
+
+
+def late_by_s(begun: Begun) -> float:
+    """Return how long to keep the caller waiting, where a test card says so; the decision is durable meanwhile."""
+    decided = begun.decision.decided
+    if begun.decision.replayed or not decided.marks & Mark.SANDBOX:
+        return 0.0
+    return SANDBOX_LATE_S if CARDS[decided.card].trouble is Trouble.TIMEOUT else 0.0
 
 
 class Service:
@@ -66,39 +84,54 @@ class Service:
             raise NotReadyError(f"the site isn't ready: {self.why_not_ready}")
         return self._gate
 
-    async def _durable(self, pos: int) -> None:
+    async def durable(self, pos: int) -> None:
+        """Return once the record at `pos` is durable."""
         if self._committer is None:
             raise NotReadyError("the site isn't ready")
         await self._committer.durable(pos)
 
-    async def decide(self, request: PaymentRequest, started: float, deadline_ms: int | None = None) -> Answer:
-        """Decide one payment and return the answer once it is durable; `started` is a reading of `ticks`.
+    def begin(self, request: PaymentRequest, started: float, deadline_ms: int | None = None) -> Begun:
+        """Decide one payment; it may be told once `Begun.pos` is durable.
 
-        `deadline_ms` is what the caller gives from then on.
+        `started` is a reading of `ticks`; `deadline_ms` is what the caller gives from then on.
         """
-        gate, stage, ticks = self.gate, self.meter.stage, self.ticks
+        gate, ticks = self.gate, self.ticks
         verified = ticks()
         decision = gate.decide(request, None if deadline_ms is None else self._deadline(deadline_ms, started))
-        decided = ticks()
-        await self._durable(_awaited(gate, decision))
-        ended = ticks()
+        return Begun(decision, _awaited(gate, decision), started, verified, ticks())
+
+    def end(self, begun: Begun) -> Answer:
+        """Return the answer to a decision that is durable now."""
+        decision, _, started, verified, decided = begun
+        ended, stage = self.ticks(), self.meter.stage
         stage["verify"](verified - started)
         stage["decide"](decided - verified)
         stage["journal"](ended - decided)
         self.meter.decided(decision, ended - started)
         if not decision.replayed:
             self._pace.waited(ended - decided)
-            if decision.decided.marks & Mark.SANDBOX:
-                await self._trouble(decision.decided.card)
-        return gate.answer(decision)
+        return self.gate.answer(decision)
+
+    def when_durable(self, pos: int, told: Told) -> None:
+        """Call `told` once the record at `pos` is durable, or never will be."""
+        if self._committer is None:
+            raise NotReadyError("the site isn't ready")
+        self._committer.when_durable(pos, told)
+
+    async def decide(self, request: PaymentRequest, started: float, deadline_ms: int | None = None) -> Answer:
+        """Decide one payment and return the answer once it is durable."""
+        return await self.told(self.begin(request, started, deadline_ms))
+
+    async def told(self, begun: Begun) -> Answer:
+        """Return the answer to a decision once it is durable."""
+        await self.durable(begun.pos)
+        answer = self.end(begun)
+        if late_s := late_by_s(begun):
+            await self._pause(late_s)
+        return answer
 
     def _deadline(self, milliseconds: int, started: float) -> Deadline:
         return Deadline(milliseconds, started, self._pace.p99_s, self.ticks)
-
-    async def _trouble(self, card: str) -> None:
-        """Keep the caller waiting where a test card says so; the decision is durable meanwhile."""
-        if CARDS[card].trouble is Trouble.TIMEOUT:
-            await self._pause(SANDBOX_LATE_S)
 
     async def decide_many(self, requests: Sequence[PaymentRequest | TidegateError], started: float) -> list[Any]:
         """Decide a batch in order: a result each, an answer or the error of that one. One flush for all."""
@@ -109,7 +142,7 @@ class Service:
                 results.append(request if isinstance(request, TidegateError) else gate.decide(request))
             except TidegateError as error:
                 results.append(error)
-        await self._durable(max((_awaited(gate, r) for r in results if isinstance(r, Decision)), default=0))
+        await self.durable(max((_awaited(gate, r) for r in results if isinstance(r, Decision)), default=0))
         ended = self.ticks()
         for result in results:
             if isinstance(result, Decision):
@@ -119,7 +152,7 @@ class Service:
     async def label(self, request: LabelRequest) -> Answer:
         """Apply a label and return the answer once it is durable."""
         answer, pos = self.gate.label(request)
-        await self._durable(pos)
+        await self.durable(pos)
         return answer
 
     def get(self, text: str, merchants: Merchants = None) -> Answer:
@@ -215,7 +248,9 @@ class Service:
             "clock_source": gate.settings.clock.source,
             "bundle": basis.scorer.bundle.id,
             "bundle_trained_at": rfc3339(manifest.trained_at_us),
-            "policy_version": manifest.policy.version,
+            "policy": basis.policy.id,
+            "policy_name": basis.policy.terms.name,
+            "policy_as_of": rfc3339(basis.policy.as_of_us),
             "lists_version": basis.lists.lists.version,
             "config": basis.config,
             "cards": len(gate.window.cards),

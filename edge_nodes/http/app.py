@@ -42,6 +42,17 @@ class ReasonAnswer(BaseModel):
     text: str
 
 
+ModeWord = Literal["fresh", "aging", "stale", "blind"]
+
+
+class Modes(BaseModel):
+    """How fresh each thing was that a decision rests on; `mode` is the worst of them."""
+
+    bundle: ModeWord
+    lists: ModeWord
+    policy: ModeWord
+
+
 class DecisionAnswer(BaseModel):
     """The answer to a payment; a retry with the same id gets the first one, with `replayed` true."""
 
@@ -52,10 +63,17 @@ class DecisionAnswer(BaseModel):
     risk_level: Literal["normal", "elevated", "highest", "not_assessed"]
     probability: Annotated[float, Field(ge=0, le=1)] | None
     reasons: list[ReasonAnswer]
-    mode: Literal["fresh", "aging", "stale", "blind"]
+    mode: ModeWord
+    modes: Modes
     decided_by: Literal["edge", "cloud"]
     site: str
     bundle: str
+    policy: str
+    lists: Annotated[int, Field(ge=0, description="version of the lists; 0 is none")]
+    rules: Annotated[list[int], Field(description="numbers of the rules that brought the outcome about")]
+    liability: Annotated[
+        Literal["merchant", "platform", "issuer"], Field(description="who bears the loss of a fraud, by the policy")
+    ]
     features_as_of: str
     decided_at: str
     replayed: bool

@@ -10,7 +10,7 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from tidegate.bundle import DataVersion
 from tidegate.limits import DAY_US
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from training.dataset import Events, features, load_mapping, read
 from training.fit import fit, split
 from training.options import ROOT, FitSettings

@@ -7,6 +7,7 @@ from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, PAYER_WORDS, REA
 RANGES = {
     Source.MODEL: range(100, 200),
     Source.LIST: range(200, 300),
+    Source.RULE: range(300, 400),
     Source.LIMIT: range(800, 900),
     Source.SYSTEM: range(900, 1_000),
 }
@@ -53,7 +54,13 @@ def test_numbers_once_given_keep_their_code_and_a_new_one_is_written_down_here()
     given |= {201: "LIST_OVERRIDE", 202: "LIST_SOFT_BLOCK", 900: "SYS_FEATURES_PARTIAL", 901: "SYS_CLOCK"}
     given |= {902: "SYS_CLOCK_EVENTS", 903: "SYS_TIME_CLAMPED", 904: "SYS_BUNDLE_AGING", 905: "SYS_BUNDLE_STALE"}
     given |= {906: "SYS_BUNDLE_BLIND", 907: "SYS_OFFLINE_CLOSED", 908: "SYS_DEADLINE_SCORE"}
-    given |= {800: "LIMIT_UNSCORED", 909: "SYS_DEADLINE_RULES", 910: "SYS_SANDBOX"}
+    given |= {800: "LIMIT_UNSCORED", 909: "SYS_DEADLINE_RULES", 910: "SYS_SANDBOX", 203: "LIST_WATCH"}
+    rules = "VELOCITY VELOCITY_AMOUNT AMOUNT AMOUNT_UNUSUAL NEW_CARD NEW_TERMINAL TERMINALS TERMINAL_RISK CARD_FRAUD"
+    rules += " TESTING DORMANT COUNTRY CATEGORY ENTRY HOUR SCORE TRUSTED OTHER"
+    given |= {300 + at: f"RULE_{name}" for at, name in enumerate(rules.split())}
+    given |= {920: "SYS_LISTS_AGING", 921: "SYS_LISTS_STALE", 922: "SYS_LISTS_BLIND", 923: "SYS_POLICY_AGING"}
+    given |= {924: "SYS_POLICY_STALE", 925: "SYS_POLICY_BLIND", 926: "SYS_FLOOR_LIMIT", 927: "SYS_RULE_FAILED"}
+    given |= {928: "SYS_RULE_BRAKED"}
 
     assert {number: reason.code for number, reason in REASONS.items()} == given
 
