@@ -1,4 +1,4 @@
-"""The command line of a site: `tidegate up`, `run`, `train`, `bundle`, `replay`, `decision`, `journal`."""
+"""The command line of a site: `tidegate up`, `run`, `doctor`, `train`, `bundle`, `replay`, `decision`, `journal`."""
 
 import http.client
 import json
@@ -16,6 +16,9 @@ from actors.journal.disk import PosixDisk
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from edge_nodes import decisions, keyfile
+from edge_nodes.doctor import examination
+from edge_nodes.doctor.linux import LinuxMachine
+from edge_nodes.doctor.site import FolderSite
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, shelf_of, site, train, training_cluster
 from tidegate.errors import SettingsError, TemporaryError, TidegateError
@@ -197,6 +200,29 @@ def replay(  # noqa: PLR0913 - options of a command
     bounds = {"--limit": limit, "--seconds": seconds}
     command += [text for name, value in bounds.items() if value is not None for text in (name, str(value))]
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
+
+
+@app.command()
+def doctor(
+    *,
+    config: Configs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object, for programs")] = False,
+) -> None:
+    """Say whether the site can keep its promises on this machine, and what to do where it can't; changes nothing.
+
+    Exits with 1 where something fails. Reads the whole journal, as a start does. Run it as the site's user.
+    """
+    machine = LinuxMachine()
+    found = list(examination.machine_findings(machine))
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        found.insert(0, examination.of_refused(error))
+    else:
+        found += examination.site_findings(machine, FolderSite(settings), settings)
+    for line in [examination.as_json(found)] if as_json else examination.lines(found):
+        _say(line)
+    raise typer.Exit(0 if examination.healthy(found) else 1)
 
 
 @journal_app.command("verify")

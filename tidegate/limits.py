@@ -76,6 +76,17 @@ ANSWERS_AGE_US: Final = 40 * DAY_US  # as far back as a label still counts: it f
 ANSWERS_MAX: Final = 5_000_000  # ids: eight days at seven decisions a second; 160 MiB
 ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
 
+# --- What a machine must have for a site, as `tidegate doctor` judges it. ---
+FLUSH_P50_US_BUDGET: Final = 150  # of the 250 that a decision has at its median, deciding takes the rest
+FLUSH_P99_US_BUDGET: Final = 800  # of the thousand that it has at its 99th percentile
+FLUSH_P50_US_MAX: Final = 20_000  # a till shows a delay; a disk that turns takes 8,000, so this one is worse
+FLUSH_P99_US_MAX: Final = 250_000  # callers with a deadline give up
+FLUSH_PROBES: Final = 256  # the 99th percentile isn't the slowest one then
+FLUSH_PROBE_US_MAX: Final = 3 * SECOND_US  # a broken disk isn't waited for longer, and three seconds tell enough
+SITE_BASE_BYTES: Final = 1024 * MIB  # Ray's processes 450 MiB, its object store 200, code and numbers of the gate 300
+ANSWERS_BYTES: Final = 160 * MIB  # ANSWERS_MAX ids in an index
+DASHBOARD_S_MAX: Final = 3.0  # Ray's own dashboard answers within milliseconds, a busy machine's within a second
+
 # --- Feature state. ---
 CARDS_MAX: Final = 100_000  # cards a site has seen lately; configurable, 1 KiB each
 TERMINALS_MAX: Final = 4_096  # terminals of one site, with room

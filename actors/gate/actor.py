@@ -65,17 +65,30 @@ def _one_flush_us(handle: int, at: int) -> float:
     return (time.perf_counter() - started) * 1e6
 
 
+def read_mark(path: Path) -> str | None:
+    """Return the mark that names this machine; None where there is none.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
+    try:
+        mark = path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    if len(mark) != _MARK_HEX:
+        raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
+    return mark
+
+
 def machine_mark(path: Path) -> str:
     """Return the mark that names this machine; makes one where there is none.
 
     Raises:
         SettingsError: the file holds something else.
     """
-    with contextlib.suppress(FileNotFoundError):
-        mark = path.read_text().strip()
-        if len(mark) != _MARK_HEX:
-            raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
-        return mark
+    known = read_mark(path)
+    if known is not None:
+        return known
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(_MARK_HEX // 2)
     PosixDisk(path.parent).replace(path.name, f"{mark}\n".encode())  # whole or not at all: a torn one stops the site

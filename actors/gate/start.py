@@ -25,7 +25,7 @@ from tidegate.settings import SiteSettings
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})-([0-9a-f]{16})\.window")
 
 
-def _checkpoints(disk: Disk, epoch: str) -> list[tuple[int, str]]:
+def checkpoint_names(disk: Disk, epoch: str) -> list[tuple[int, str]]:
     """Return position and name of an epoch's checkpoints, newest first."""
     found = [match for name in disk.sizes() if (match := _CHECKPOINT.fullmatch(name))]
     return sorted(((int(match[1]), match[0]) for match in found if match[2] == epoch), reverse=True)
@@ -36,7 +36,7 @@ def load_checkpoint(disk: Disk, epoch: str, *, through_pos: int) -> Checkpoint |
 
     Without one the journal rebuilds all of it.
     """
-    for pos, name in _checkpoints(disk, epoch):
+    for pos, name in checkpoint_names(disk, epoch):
         if pos <= through_pos:
             with contextlib.suppress(FileNotFoundError, JournalFormatError):
                 return decode(disk.read(name))
@@ -46,7 +46,7 @@ def load_checkpoint(disk: Disk, epoch: str, *, through_pos: int) -> Checkpoint |
 def store_checkpoint(disk: Disk, epoch: str, pos: int, copy: WindowCopy) -> None:
     """Store a whole copy of the window as of `pos`, which must be durable, and forget all but the newest few."""
     disk.replace(f"{pos:020d}-{epoch}.window", encode(epoch, pos, copy))
-    kept = {name for _, name in _checkpoints(disk, epoch)[:CHECKPOINTS_KEPT]}
+    kept = {name for _, name in checkpoint_names(disk, epoch)[:CHECKPOINTS_KEPT]}
     for name in disk.sizes():
         if name not in kept:
             disk.remove(name)

@@ -12,7 +12,7 @@ from typing import Final
 from tidegate.errors import DiskFullError, JournalError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_LOCK: Final = ".lock"
+LOCK: Final = ".lock"
 _MODE: Final = 0o600  # a journal holds who paid what
 
 
@@ -88,7 +88,7 @@ class PosixDisk:
 
     def lock(self) -> None:
         """Hold the folder by `flock`, which ends with the process, however it dies."""
-        handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, _MODE)
+        handle = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, _MODE)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -156,7 +156,7 @@ class PosixDisk:
         found: dict[str, int] = {}
         for path in sorted(self._folder.rglob("*")):
             with contextlib.suppress(FileNotFoundError):  # compressed and removed by a gate meanwhile
-                if path.is_file() and path.name != _LOCK:
+                if path.is_file() and path.name != LOCK:
                     found[path.relative_to(self._folder).as_posix()] = path.stat().st_size
         return found
 
