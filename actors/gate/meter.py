@@ -71,6 +71,7 @@ class Meter:
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self.recent: deque[Decision] = deque(maxlen=LIVE_RECENT_ITEMS)
         self.counts = [0, 0, 0, 0]
+        self.refusals = 0
 
     def decided(self, decision: Decision, seconds: float) -> None:
         """Count a decision that was answered."""
@@ -86,6 +87,7 @@ class Meter:
     def refused(self, code: str) -> None:
         """Count a request that was refused."""
         self._refused.labels(code).inc()
+        self.refusals += 1
 
     def watch(self, gate: Gate) -> None:
         """Expose what the gate itself knows, read when somebody asks."""

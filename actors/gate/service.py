@@ -269,7 +269,7 @@ class Service:
         outcomes = dict(zip(OUTCOME_WORDS, self.meter.counts, strict=True))
         bundle = gate.basis.scorer.bundle.id
         site = {"site": gate.settings.site, "bundle": bundle, "currency": gate.settings.currency}
-        counts = {"outcomes": outcomes, "cards": len(gate.window.cards)}
+        counts = {"outcomes": outcomes, "refused": self.meter.refusals, "cards": len(gate.window.cards)}
         return {**site, **counts, **self.meter.percentiles(), "recent": recent}
 
 

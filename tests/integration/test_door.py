@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from actors.gate.actor import GateActor
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
+from edge_nodes.http.app import (
+    BatchAnswer,
+    HealthAnswer,
+    LabelAnswer,
+    LiveAnswer,
+    PageAnswer,
+    ReadyAnswer,
+    SiteAnswer,
+)
 from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key, parse_keys
 from tests.integration.spawned import Cluster, Gate, shelved
 from tidegate.limits import BODY_BYTES_MAX
@@ -549,6 +559,75 @@ def test_a_field_that_is_said_twice_is_refused_by_name_and_changes_nothing(door:
 
     assert (refused.status, [e["field"] for e in refused.body["errors"]]) == (422, ["card"])
     assert door.heads() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/decisions/batch", "POST"),
+        ("HEAD", "/v1/labels", "POST"),
+        ("GET", "/v1/labels", "POST"),
+        ("DELETE", "/v1/decisions", "GET, HEAD, POST"),
+        ("PUT", "/v1/decisions/batch", "POST"),
+        ("POST", "/v1/site", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/v1/decisions/site-1.g0.0123456789abcdef.L1.1", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_told_those_that_it_takes(
+    door: Door, method: str, path: str, allowed: str
+) -> None:
+    refused = door.ask(method, path)
+
+    assert (refused.status, refused.headers["allow"], refused.type) == (405, allowed, "application/problem+json")
+    if method != "HEAD":
+        assert (refused.body["code"], refused.body["title"]) == ("METHOD_NOT_ALLOWED", "Method not allowed")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/site/", "/v1/decisions/", "/v2/decisions"])
+def test_a_path_that_there_is_none_of_is_a_problem_and_leads_nowhere(door: Door, path: str) -> None:
+    refused = door.ask("GET", path, host="elsewhere.example")
+
+    assert (refused.status, refused.body["code"], refused.body["title"]) == (404, "NO_SUCH_PATH", "No such path")
+    assert "location" not in refused.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/live.js", "/v1/site"])
+def test_a_head_is_that_of_the_same_get(door: Door, path: str) -> None:
+    head, got = door.ask("HEAD", path), door.ask("GET", path)
+
+    assert (head.status, head.body, head.type) == (200, b"", got.type)
+    assert (head.headers["content-length"] == got.headers["content-length"]) or path == "/v1/site"
+
+
+ANSWERS: list[tuple[str, str, type[BaseModel]]] = [
+    ("GET", "/v1/decisions?limit=2", PageAnswer),
+    ("GET", "/v1/site", SiteAnswer),
+    ("GET", "/v1/live", LiveAnswer),
+    ("GET", "/readyz", ReadyAnswer),
+    ("GET", "/healthz", HealthAnswer),
+    ("POST", "/v1/decisions/batch", BatchAnswer),
+    ("POST", "/v1/labels", LabelAnswer),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "model"), ANSWERS, ids=[path for _, path, _ in ANSWERS])
+def test_an_answer_is_what_the_openapi_document_says_of_it(
+    door: Door, method: str, path: str, model: type[BaseModel]
+) -> None:
+    label = {"label_id": "l-schema", "merchant": "m-1", "transaction_id": "schema-1", "verdict": "fraud"}
+    label |= {"source": "issuer", "known_at": "2026-11-24T09:00:00Z"}
+    door.ask("POST", "/v1/decisions", payment("schema-1"))
+    bodies: dict[str, Any] = {"/v1/labels": label}
+    bodies["/v1/decisions/batch"] = {"decisions": [payment("schema-2"), {}]}
+
+    answer = door.ask(method, path, bodies.get(path))
+    described = door.ask("GET", "/openapi.json").body["paths"][path.partition("?")[0]][method.lower()]
+
+    assert answer.status == 200
+    schema = described["responses"]["200"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": f"#/components/schemas/{model.__name__}"}
+    assert model.model_validate(answer.body, strict=True).model_dump(exclude_unset=True) == answer.body
 
 
 def test_metrics_and_health_answer(door: Door) -> None:
