@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 
 from edge_nodes import haproxy
+from tests.integration.doors import door
+
+__all__ = ["door"]
 
 START_S = 120
 STOP_S = 60
