@@ -33,6 +33,7 @@ _TOKEN_BYTES: Final = 40
 """Of which the mark's eight are no secret to who reads another process's environment; 32 random ones are."""
 _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
+_FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
 FOLDER_PREFIX: Final = "tg-"
@@ -275,7 +276,7 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
         shelf = shelf_of(settings)
         if shelf.active() is None:
             say("training the first model (about a minute)")
-            shelf.activate(train(settings, running.dashboard, running.environment, say, *job))
+            shelf.activate(train(settings, running.dashboard, running.environment, say, *_FIRST_MODEL, *job))
         from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
 
         gate = spawn_gate(settings, build=BUILD, keys=keys)
