@@ -21,6 +21,7 @@ from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, shelf_of, site, train, training_cluster
+from tidegate.catalogue import markdown
 from tidegate.errors import SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
 from tidegate.records import Lane
@@ -200,6 +201,12 @@ def replay(  # noqa: PLR0913 - options of a command
     bounds = {"--limit": limit, "--seconds": seconds}
     command += [text for name, value in bounds.items() if value is not None for text in (name, str(value))]
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
+
+
+@app.command()
+def reasons() -> None:
+    """Print the catalogue of reasons, as docs/reasons.md has it."""
+    typer.echo(markdown(), nl=False)
 
 
 @app.command()

@@ -113,6 +113,12 @@ BRAKE_MINUTES_MAX: Final = 7 * 24 * 60  # a week: somebody has looked by then
 FLOOR_HOURS_MAX: Final = 10 * 365 * 24  # a step that is never reached
 
 # --- Reasons. ---
+EXPLAINED_FEATURES_DEFAULT: Final = 8  # more than that nobody reads
+EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adverse action give (Regulation B, 1002.9)
+EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
+EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
+EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
+EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.replay import Replay, told
 from actors.gate.service import Service
 from actors.gate.start import open_gate
 from actors.gate.upkeep import Upkeep
@@ -32,7 +33,8 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError, joined
+from tidegate.errors import BundleError, FieldError, NotFoundError, SettingsError, TemporaryError, joined
+from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
@@ -164,7 +166,7 @@ class GateHost:
         module, name = build.split(":")
         self.application = getattr(importlib.import_module(module), name)(self._service, keys)
         self._upkeep: Upkeep | None = None
-        self._tending: asyncio.Task[None] | None = None
+        self._tending: tuple[asyncio.Task[None], ...] = ()
         self._restarts = False
 
     def begin(self) -> None:
@@ -196,13 +198,14 @@ class GateHost:
         gc.collect()
         gc.freeze()  # all that lives as long as the gate: a collection beside decisions needn't look at it
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
-        self._service.opened(gate, committer)
-        self._tending = self._keep(self._upkeep.run())
+        self._service.checks_with(self._replayed)
+        self._service.opened(gate, committer, load=self._shelf.load)
+        self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
 
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
         warm()
-        scorer = active_scorer(Shelf(folder=PosixFolder(self._folder / "bundles")))
+        scorer = active_scorer(self._shelf)
         gate, _ = open_gate(
             settings=settings,
             machine_mark=machine_mark(Path(settings.machine_mark)),
@@ -219,6 +222,23 @@ class GateHost:
             "thread": lambda: False,
         }
         return gate, modes[settings.journal.flush]()
+
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf(folder=PosixFolder(self._folder / "bundles"))
+
+    def _replayed(self, decision: str) -> dict[str, Any]:
+        """Decide again from the files, as `tidegate decision replay --stored` does, while the gate goes on."""
+        wanted = RecordId.parse(decision)
+        if wanted is None:
+            raise NotFoundError(f"{decision}: is no decision's id")
+        replay = Replay(
+            wanted=wanted,
+            journal=PosixDisk(self._folder / "journal"),
+            checkpoints=PosixDisk(self._folder / "window"),
+            load=lambda bundle: Scorer(self._shelf.load(bundle)),
+        )
+        return told(replay.stored())
 
     def _disk_failed(self, why: str) -> None:
         """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
@@ -240,8 +260,8 @@ class GateHost:
 
     async def close(self) -> None:
         """Make everything durable and save a checkpoint; whatever is asked from now on is refused."""
-        if self._tending is not None:
-            self._tending.cancel()
+        for task in self._tending:
+            task.cancel()
         gate, self._gate = self._gate, None
         if gate is not None and self._committer is not None and self._upkeep is not None:
             self._service.failed("the site was told to stop")

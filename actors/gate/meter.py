@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from actors.gate.gate import Decision, Gate
+from actors.gate.reasons import Reasons
 from tidegate.decision import OUTCOME_WORDS, Mark
 from tidegate.limits import LIVE_RECENT_ITEMS, SECOND_US
 from tidegate.metrics import LATENCY_BUCKETS_S, MEANINGS, STAGES, MetricName
@@ -89,9 +90,10 @@ class Meter:
         self._refused.labels(code).inc()
         self.refusals += 1
 
-    def watch(self, gate: Gate) -> None:
-        """Expose what the gate itself knows, read when somebody asks."""
+    def watch(self, gate: Gate, reasons: Reasons) -> None:
+        """Expose what the gate and its reasons know, read when somebody asks."""
         self.registry.register(_GateReadings(gate))
+        self.registry.register(_ReasonReadings(reasons))
 
     def text(self) -> bytes:
         """Return the Prometheus text format, version 0.0.4."""
@@ -127,6 +129,22 @@ class _GateReadings(Collector):
         yield GaugeMetricFamily(*_meaning("tidegate_journal_used_ratio"), gate.journal.used_ratio)
         yield GaugeMetricFamily(*_meaning("tidegate_clock_behind_seconds"), gate.behind_us / SECOND_US)
         yield GaugeMetricFamily(*_meaning("tidegate_mode"), tally.mode)
+
+
+class _ReasonReadings(Collector):
+    """What was explained at once, as Prometheus has it."""
+
+    def __init__(self, reasons: Reasons) -> None:
+        self._reasons = reasons
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the readings of this moment."""
+        led = CounterMetricFamily(*_meaning("tidegate_explained_total"), labels=["feature"])
+        for feature, count in self._reasons.led.items():
+            led.add_metric([feature], count)
+        yield led
+        yield _counter("tidegate_explanations_dropped_total", self._reasons.dropped)
+        yield CounterMetricFamily(*_meaning("tidegate_explaining_seconds_total"), self._reasons.spent_s)
 
 
 def _counter(name: MetricName, value: int) -> Metric:

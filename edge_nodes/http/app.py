@@ -18,9 +18,24 @@ from actors.gate.service import Service, check_filters
 from edge_nodes.http.fast import STATUSES, App, FastPath, Message, Receive, Send
 from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
 from edge_nodes.http.problem import CONTENT_TYPE, refused, render
+from edge_nodes.http.reasons import (
+    CatalogueAnswer,
+    ExplanationAnswer,
+    ReplayAnswer,
+    RuleAnswer,
+    StoredQuery,
+    VersionsAnswer,
+)
 from tidegate import __version__
+from tidegate.catalogue import listing
 from tidegate.errors import InvalidError, NotFoundError, TidegateError
-from tidegate.limits import BATCH_ITEMS_MAX, DEADLINE_MS_MAX, NAME_BYTES_MAX, PAGE_ITEMS_MAX, TOKEN_BYTES_MAX
+from tidegate.limits import (
+    BATCH_ITEMS_MAX,
+    DEADLINE_MS_MAX,
+    NAME_BYTES_MAX,
+    PAGE_ITEMS_MAX,
+    TOKEN_BYTES_MAX,
+)
 from tidegate.payment import LabelRequest, PaymentRequest
 
 _PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
@@ -81,6 +96,16 @@ class DecisionAnswer(BaseModel):
     features_as_of: str
     decided_at: str
     replayed: bool
+
+
+class StoredAnswer(DecisionAnswer):
+    """A decision with its inputs and, where `explain` asked for it, what each feature did."""
+
+    request: dict[str, Any]
+    versions: VersionsAnswer
+    explanation: ExplanationAnswer | None = None
+    unexplained: Annotated[str | None, Field(description="why there is no explanation where one was asked for")] = None
+    rule_hits: Annotated[list[RuleAnswer], Field(description="none for keys of single merchants")] = []
 
 
 DeadlineHeader = Annotated[
@@ -193,6 +218,9 @@ class RecentAnswer(DecisionAnswer):
 
     amount_minor: int
     card: str
+    because: Annotated[
+        str | None, Field(description="what raised the risk most, once that is known; no approval has it")
+    ]
 
 
 class LiveAnswer(BaseModel):
@@ -250,10 +278,12 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "problem", "content": content, "model": Problem} for status in statuses}
 
 
-def _need(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
+def _need(keyring: Keyring, *scopes: Scope) -> Callable[[Request], Caller]:
+    """Return who tells the caller, whose key has to have one of the scopes."""
+
     def caller(request: Request) -> Caller:
         known = keyring.caller(request.scope["headers"])
-        known.need(scope)
+        known.need(next((scope for scope in scopes if scope in known.scopes), scopes[0]))
         return known
 
     return caller
@@ -328,9 +358,25 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
         filters = check_filters(asked.model_dump(exclude={"limit", "cursor"}, exclude_none=True))
         return service.page(limit=asked.limit, cursor=asked.cursor, filters=filters, merchants=caller.visible)
 
-    @app.get("/v1/decisions/{decision_id}", summary="One decision with its inputs", responses=refused)
-    async def get(caller: reader, decision_id: str) -> dict[str, Any]:
+    @app.get(
+        "/v1/decisions/{decision_id}",
+        summary="One decision with its inputs, and what each feature did",
+        responses=refused | _told(StoredAnswer),
+        response_model=None,
+    )
+    async def get(caller: reader, decision_id: str, asked: Annotated[StoredQuery, Query()]) -> dict[str, Any]:
+        if asked.explain:
+            return await service.explain(decision_id, caller.visible, top=asked.top)
         return service.get(decision_id, caller.visible)
+
+    @app.get(
+        "/v1/decisions/{decision_id}/replay",
+        summary="Decide again from what was stored",
+        responses=refused | _told(ReplayAnswer),
+        response_model=None,
+    )
+    async def check(caller: reader, decision_id: str) -> dict[str, Any]:
+        return await service.check(decision_id, caller.visible)
 
     @app.get(
         "/v1/site", summary="What the site is and rests on", responses=refused | _told(SiteAnswer), response_model=None
@@ -342,6 +388,19 @@ def _add_reads(app: FastAPI, service: Service, keyring: Keyring) -> None:
     async def live(caller: reader) -> dict[str, Any]:
         caller.need_all_merchants()
         return service.live()
+
+
+def _add_catalogue(app: FastAPI, keyring: Keyring) -> None:
+    known = Annotated[Caller, Depends(_need(keyring, Scope.READ, Scope.DECIDE))]
+
+    @app.get(
+        "/v1/reasons",
+        summary="All reasons that a decision may name",
+        responses=_problems(401, 403) | _told(CatalogueAnswer),
+        response_model=None,
+    )
+    async def reasons(_caller: known) -> dict[str, Any]:
+        return listing()
 
 
 def _add_writes(app: FastAPI, service: Service) -> None:
@@ -421,6 +480,7 @@ def build(service: Service, keys: bytes) -> FastPath:
     _add_handlers(app, service)
     _add_health(app, service, keyring)
     _add_reads(app, service, keyring)
+    _add_catalogue(app, keyring)
     _add_writes(app, service)
     _add_live_page(app)
     _add_guard(app, service)
