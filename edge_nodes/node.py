@@ -197,6 +197,8 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     told: dict[str, Any] = json.loads(last)
     metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
     say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
+    for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
+        say(f"the gate refuses it: {reason}")
     return BundleId(told["bundle"])
 
 
