@@ -26,6 +26,7 @@ def _wait(done: Callable[[], bool]) -> None:
 def test_a_start_removes_the_bundles_that_nobody_needs(
     tmp_path: Path, bundle_files: dict[str, bytes], open_gate: Callable[[dict[str, Any], bytes], int]
 ) -> None:
+    (tmp_path / "site").mkdir()
     shelf = Shelf(folder=PosixFolder(tmp_path / "site" / "bundles"))
     trained_us = json.loads(bundle_files[MANIFEST])["trained_at_us"]
     every = []
