@@ -22,7 +22,7 @@ MetricName = Literal[
 ]
 MEANINGS: Final[dict[MetricName, str]] = {
     "tidegate_decisions_total": "Decisions made and durable, by outcome.",
-    "tidegate_decision_seconds": "Time of a decision by stage: verify, decide (features to append), journal, total.",
+    "tidegate_decision_seconds": "Time of a decision: verify, decide (features to append), journal, total; batch.",
     "tidegate_replayed_total": "Retries that were answered with their first answer.",
     "tidegate_refused_total": "Requests refused, by error code.",
     "tidegate_labels_total": "Labels applied, by verdict.",

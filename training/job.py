@@ -24,14 +24,18 @@ from tidegate.bundle import DataVersion
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
+from tidegate.policy.costs import Costs
 from tidegate.policy.terms import Policy
 from tidegate.trees import Floats
+from training.champion import Champion, champion
 from training.dataset import Events, features, load_mapping, read
-from training.evaluate import Walk, measured, walk
+from training.drift import profile
+from training.evaluate import Walk, measured, scored, walk
 from training.fit import Fitted, Progress, boost
-from training.metrics import Estimates, Targets
+from training.gate import comparable, judge
+from training.metrics import Estimates, Scored, Targets
 from training.options import ROOT, SYNTH, FitSettings, Options, parser
-from training.package import assemble, write
+from training.package import Judged, assemble, write
 from training.synth import SynthConfig, generate
 from training.walk import Week, weeks
 
@@ -96,7 +100,7 @@ def data_version(options: Options, events: Events, vectors: Floats, week: Week) 
 
 
 def files(
-    fitted: Fitted, rows: Floats, data: DataVersion, metrics: Estimates, now_us: int, seed: int
+    fitted: Fitted, rows: Floats, data: DataVersion, found: Estimates, judged: Judged, now_us: int, seed: int
 ) -> dict[str, bytes]:
     """Return the bundle's files, proven on `rows`."""
     return assemble(
@@ -104,12 +108,27 @@ def files(
         rows=rows,
         calibration=fitted.calibration,
         data=data,
-        metrics={name: estimate.value for name, estimate in metrics.items()},
+        metrics={name: estimate.value for name, estimate in found.items()},
         parameters=fitted.parameters,
         policy=Policy(),
         trained_at_us=now_us,
         seed=seed,
+        judged=judged,
     )
+
+
+def challenge(
+    options: Options, events: Events, vectors: Floats, made: Walk, source: str
+) -> tuple[Champion, list[Scored]] | None:
+    """Return the shelf's champion with its scores of the weeks that it hasn't learnt from; None for a first model."""
+    before = champion(options.bundles)
+    if before is None:
+        return None
+    chosen = [made.weeks[at] for at in comparable(before, source, made.weeks)]
+    if before.bundle is None or not chosen:
+        return before, []
+    table = before.bundle.manifest.calibration
+    return before, [scored(events, vectors, week, before.margins, table, Costs()) for week in chosen]
 
 
 def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
@@ -125,15 +144,24 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
     vectors = features(events)
     made = walked(options, events, vectors, scratch)
     tell("measure", 0.85)
-    metrics = measured(made.scored, options.seed)
-    tell("package", 0.90)
-    newest = made.weeks[-1]
+    newest, fitted = made.weeks[-1], made.fitted[-1]
     data = data_version(options, events, vectors, newest)
+    found = measured(made.scored, options.seed)
+    rival = challenge(options, events, vectors, made, data.source)
+    verdict = judge(found, made.scored, Costs(), rival, options.seed)
+    tell("package", 0.92)
+    learnt = vectors[newest.train.index]
+    judged = Judged(
+        gate=verdict,
+        intervals={name: (each.low, each.high) for name, each in found.items()},
+        profile=profile(learnt, fitted.margins(learnt)),
+    )
     tested = np.ascontiguousarray(vectors[newest.test.index])
-    bundle = write(files(made.fitted[-1], tested, data, metrics, clock.now_us(), options.seed), options.bundles)
+    bundle = write(files(fitted, tested, data, found, judged, clock.now_us(), options.seed), options.bundles)
     tell("done", 1.0)
-    told = {name: estimate.value for name, estimate in metrics.items()}
-    return {"bundle": bundle, "metrics": told, "rows": data.rows, "frauds": data.frauds}
+    told = {name: estimate.value for name, estimate in found.items()}
+    gate = {"passed": verdict.passed, "reasons": verdict.reasons}
+    return {"bundle": bundle, "gate": gate, "metrics": told, "rows": data.rows, "frauds": data.frauds}
 
 
 def walked(options: Options, events: Events, vectors: Floats, scratch: Path) -> Walk:

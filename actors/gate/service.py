@@ -129,11 +129,9 @@ class Service:
     def end(self, begun: Begun) -> Answer:
         """Return the answer to a decision that is durable now."""
         decision, _, started, verified, decided = begun
-        ended, stage = self.ticks(), self.meter.stage
-        stage["verify"](verified - started)
-        stage["decide"](decided - verified)
-        stage["journal"](ended - decided)
-        self.meter.decided(decision, ended - started)
+        ended = self.ticks()
+        self.meter.took((verified - started, decided - verified, ended - decided, ended - started))
+        self.meter.decided(decision)
         self.reasons.note(decision)
         if not decision.replayed:
             self._pace.waited(ended - decided)
@@ -173,7 +171,8 @@ class Service:
         ended = self.ticks()
         for result in results:
             if isinstance(result, Decision):
-                self.meter.decided(result, ended - started)
+                self.meter.took_in_batch((ended - started,))
+                self.meter.decided(result)
                 self.reasons.note(result)
         return [gate.answer(result) if isinstance(result, Decision) else result for result in results]
 

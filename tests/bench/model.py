@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from tidegate.bundle import DataVersion
+from tidegate.bundle import DataVersion, GateVerdict
 from tidegate.limits import DAY_US
 from tidegate.policy.terms import Policy
 from training.dataset import Events, features, load_mapping, read
 from training.fit import fit
 from training.options import ROOT, FitSettings
-from training.package import assemble, write
+from training.package import Judged, assemble, write
 from training.synth import SynthConfig, generate
 from training.walk import weeks
 
@@ -53,6 +53,7 @@ def put_on_shelf(shelf: Path, now_us: int) -> Path:
         policy=Policy(),
         trained_at_us=now_us,
         seed=SEED,
+        judged=Judged(gate=GateVerdict(passed=True, reasons=("the bench measures speed",))),
     )
     bundle = write(files, shelf)
     Shelf(folder=PosixFolder(shelf)).activate(bundle)
