@@ -1,6 +1,6 @@
 """The command line of a site.
 
-`tidegate up`, `run`, `doctor`, `train`, `bundle`, `replay`, `decision`, `reasons`, `key`, `journal`.
+`tidegate up`, `run`, `doctor`, `train`, `bundle`, `policy`, `lists`, `replay`, `decision`, `reasons`, `key`, `journal`.
 """
 
 import http.client
