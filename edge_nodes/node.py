@@ -183,17 +183,17 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     Raises:
         TemporaryError: the job failed; its reason was printed.
     """
-    command = [sys.executable, "-m", "training.submit", "--address", dashboard, "--bundles", str(_bundles(settings))]
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        [*command, *job], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    last = follow(
+        "training",
+        environment,
+        say,
+        "training.submit",
+        "--address",
+        dashboard,
+        "--bundles",
+        str(_bundles(settings)),
+        *job,
     )
-    try:
-        last = _follow(process.stdout or (), say)
-        if process.wait() != 0:
-            raise TemporaryError("the training failed; the reason stands above")
-    finally:
-        process.terminate()
-        process.wait()
     told: dict[str, Any] = json.loads(last)
     metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
     say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
@@ -202,7 +202,30 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     return BundleId(told["bundle"])
 
 
-def _follow(lines: Iterable[str], say: Say) -> str:
+def follow(name: str, environment: dict[str, str], say: Say, module: str, *arguments: str) -> str:
+    """Run a module that submits a job, and tell how far it is; return its last line.
+
+    Raises:
+        TemporaryError: the job failed; its reason was printed.
+    """
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", module, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        last = _told(name, process.stdout or (), say)
+        if process.wait() != 0:
+            raise TemporaryError(f"the {name} failed; the reason stands above")
+    finally:
+        process.terminate()
+        process.wait()
+    return last
+
+
+def _told(name: str, lines: Iterable[str], say: Say) -> str:
     """Tell each step, and each tenth of the way; return the last line."""
     last, shown = "", ("", -1.0)
     for line in lines:
@@ -211,7 +234,7 @@ def _follow(lines: Iterable[str], say: Say) -> str:
             told = dict(part.split("=", 1) for part in line.split()[1:])
             step, done = told["step"], float(told["done"])
             if step != shown[0] or done >= shown[1] + _TOLD_PART:
-                say(f"training: {step} {done:.0%}")
+                say(f"{name}: {step} {done:.0%}")
                 shown = step, done
     return last
 

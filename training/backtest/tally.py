@@ -107,7 +107,7 @@ class Tally:
         """Count a run."""
         for currency, chosen in _by_currency(run.rows):
             self._count(policy, run, currency, chosen)
-        self._count_rules(policy, run)
+        self._count_rules(run)
         self._note(run)
 
     def merge(self, other: Self) -> None:
@@ -141,12 +141,11 @@ class Tally:
             at = np.flatnonzero(hit & np.uint64(1 << bit))
             np.add.at(by_rule[bit], truth[at], amounts[at])
 
-    def _count_rules(self, policy: ActivePolicy, run: Judged) -> None:
-        now, running = run.now, np.uint64(policy.book.runs)
-        hit = now.hit & running
+    def _count_rules(self, run: Judged) -> None:
+        now, hit = run.now, run.now.hit
         unique = np.where(hit & (hit - np.uint64(1)), np.uint64(0), hit)
         used = {Use.HIT: hit, Use.UNIQUE: unique, Use.DECIDING: now.deciding, Use.SUPPRESSED: now.suppressed}
-        used |= {Use.BRAKED: now.braked, Use.FAILED: now.failed & running}
+        used |= {Use.BRAKED: now.braked, Use.FAILED: now.failed}
         for use, masks in used.items():
             touched = np.flatnonzero(masks)
             said, truth = masks[touched], run.truth[touched]
