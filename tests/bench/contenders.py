@@ -9,17 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from edge_nodes import reaper
-from edge_nodes.node import Site, cluster, free_port, site
+from edge_nodes.keyfile import prepare_keys
+from edge_nodes.node import BUILD, Site, cluster, free_port, site
+from tests.bench import venv
 from tests.bench.cpu import named
-from tests.bench.peer import ROUTE
+from tests.bench.scoring import MODEL, ROUTE
+from tests.servers import redis_server
 from tidegate.settings import SiteSettings, site_settings
 
-NAMES: Final = ("gate", "floor", "fastapi_xgb", "serve_default")
+GATES: Final = ("gate", "gate_rules")
+NAMES: Final = (*GATES, "floor", "fastapi_xgb", "fastapi_redis_xgb", "bentoml", "serve_default")
 OUTCOME: Final = '"outcome":"'
 """What an answer holds that decides something; an answer without it isn't counted but ends the bench."""
 _START_S: Final = 60.0
@@ -54,22 +61,34 @@ def environment(mark: str) -> dict[str, str]:
     return {**os.environ, reaper.VARIABLE: mark, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def settings(folder: Path) -> SiteSettings:
+def settings(folder: Path, name: str = "gate") -> SiteSettings:
     """Return a site's settings as they are by default, on a free port and in the bench's folder."""
     layer = {
+        "site": name.replace("_", "-"),
         "profile": "demo",
-        "data_dir": str(folder / "site"),
-        "machine_mark": str(folder / "mark"),
-        "door": {"port": 0},
+        "data_dir": str(folder / name),
+        "machine_mark": str(folder / f"{name}.mark"),
+        "door": {"port": free_port()},
     }
     return site_settings([layer], names="bench")
 
 
+def unavailable(name: str) -> str:
+    """Return why a contender can't run in this environment, and what to do; empty where it can."""
+    if name == "serve_default" and find_spec("grpc_reflection") is None:
+        return "this environment lacks ray[serve]; to get it: make setup"
+    if name == "fastapi_redis_xgb" and redis_server.PROGRAM is None:
+        return f"no redis-server; to get it: {redis_server.ENABLE}"
+    return venv.missing() if name == "bentoml" else ""
+
+
 @contextmanager
-def started(command: Sequence[str], setting: Setting) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    command: Sequence[str], setting: Setting, python: str = sys.executable
+) -> Iterator["subprocess.Popen[str]"]:
     """Run a process of ours in a group of its own, talked to over pipes, for as long as the block lasts."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [python, "-m", *command],
         env=setting.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -106,10 +125,25 @@ def _listening(port: int, process: "subprocess.Popen[str]") -> None:
 
 def _alone(name: str, setting: Setting, stack: ExitStack) -> Contender:
     port = free_port()
-    command = ["tests.bench.peer", name, "--port", str(port), "--model", str(setting.model)]
+    command, more = ["tests.bench.peer", name, "--port", str(port), "--model", str(setting.model)], tuple[int, ...]()
+    if name == "fastapi_redis_xgb":
+        server = stack.enter_context(redis_server.redis_server(setting.folder))
+        command, more = [*command, "--redis", server.socket], (server.pid,)
     process = stack.enter_context(started(command, setting))
     _listening(port, process)
-    return Contender(name, port, (process.pid,), needle="" if name == "floor" else OUTCOME)
+    return Contender(name, port, (process.pid, *more), needle="" if name == "floor" else OUTCOME)
+
+
+def _bento(setting: Setting, stack: ExitStack) -> Contender:
+    setting.say("making the environment of bentoml, where there is none yet")
+    port, python = free_port(), str(venv.python_of("bentoml"))
+    variables = {"BENTOML_HOME": str(setting.folder / "bento"), "BENTOML_DO_NOT_TRACK": "1", MODEL: str(setting.model)}
+    given = replace(setting, environment=setting.environment | variables)
+    command = ["bentoml", "serve", "tests.bench.bento:Bench", "--host", "127.0.0.1", "--port", str(port)]
+    process = stack.enter_context(started(command, given, python))
+    _listening(port, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    return Contender("bentoml", port, (process.pid, *(child.pid for child in children)))
 
 
 def _served(setting: Setting) -> Contender:
@@ -121,8 +155,29 @@ def _served(setting: Setting) -> Contender:
     return Contender("serve_default", port, named(run, "ray::ProxyActor", f"ray::ServeReplica:{served.NAME}"))
 
 
-def _gate(running: Site) -> Contender:
-    return Contender("gate", int(running.url.rsplit(":", 1)[1]), (running.gate.pid(),), key=running.key)
+@contextmanager
+def _beside(name: str, setting: Setting) -> Iterator[Contender]:
+    """Run another gate in the cluster that this process is part of."""
+    from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, as above
+
+    chosen = settings(setting.folder, name)
+    keys, secret = prepare_keys(chosen)
+    gate = spawn_gate(chosen, build=BUILD, keys=keys)
+    try:
+        gate.wait_ready(setting.say)
+        yield Contender(name, chosen.door.port, (gate.pid(),), key=secret)
+    finally:
+        gate.stop()
+
+
+def _gates(names: Sequence[str], setting: Setting, stack: ExitStack) -> Iterator[Contender]:
+    """Yield the gates: the first comes with a cluster, the others join it."""
+    for number, name in enumerate(names):
+        if number:
+            yield stack.enter_context(_beside(name, setting))
+            continue
+        running: Site = stack.enter_context(site(settings(setting.folder, name), setting.say))
+        yield Contender(name, int(running.url.rsplit(":", 1)[1]), (running.gate.pid(),), key=running.key)
 
 
 @contextmanager
@@ -133,14 +188,16 @@ def contenders(names: Sequence[str], setting: Setting) -> Iterator[dict[str, Con
     """
     found: dict[str, Contender] = {}
     with ExitStack() as stack:
-        if "gate" in names:
-            found["gate"] = _gate(stack.enter_context(site(settings(setting.folder), setting.say)))
-        elif "serve_default" in names:
+        gates = [name for name in names if name in GATES]
+        if not gates and "serve_default" in names:
             stack.enter_context(cluster(setting.environment[reaper.VARIABLE]))
+        found |= {gate.name: gate for gate in _gates(gates, setting, stack)}
         for name in names:
+            if name in GATES:
+                continue
             setting.say(f"starting {name}")
             if name == "serve_default":
                 found[name] = _served(setting)
-            elif name != "gate":
-                found[name] = _alone(name, setting, stack)
+            else:
+                found[name] = _bento(setting, stack) if name == "bentoml" else _alone(name, setting, stack)
         yield {name: found[name] for name in names}
