@@ -23,7 +23,14 @@ def _marked(mark: str) -> list[str]:
 
 
 def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.bench.gate", "--quick", "--contenders", "gate,gate_rules,floor,serve_default"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.gate",
+        "--quick",
+        "--contenders",
+        "gate,gate_rules,floor,serve_default",
+    ]
     wanted = {"p50_ms", "p99_ms", "p999_ms", "rps", "cpu_us"}
     environment = {**os.environ, MARK: str(tmp_path)}
 
