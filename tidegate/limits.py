@@ -55,6 +55,8 @@ SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter 
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
 GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
 DOOR_CLOSE_S_MAX: Final = 5  # whole seconds: a decision under way takes a thousandth of that
+SERVED_HEALTH_S: Final = 1.0  # how soon Ray Serve sees that a gate's process ended: callers get errors until then
+SERVED_STOP_S_MAX: Final = 10.0  # checkpoint and flush of a full window, with room; Serve kills what takes longer
 DOOR_TAKEN_S_MAX: Final = 5.0  # a caller that dials while the door is shut may hold the very port for a moment
 
 # --- The journal. ---
@@ -111,6 +113,12 @@ BRAKE_MINUTES_MAX: Final = 7 * 24 * 60  # a week: somebody has looked by then
 FLOOR_HOURS_MAX: Final = 10 * 365 * 24  # a step that is never reached
 
 # --- Reasons. ---
+EXPLAINED_FEATURES_DEFAULT: Final = 8  # more than that nobody reads
+EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adverse action give (Regulation B, 1002.9)
+EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
+EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
+EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
+EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import xgboost as xgb
@@ -15,7 +15,9 @@ from tidegate.bundle import (
     SCHEMA_VERSION,
     Calibration,
     DataVersion,
+    GateVerdict,
     Manifest,
+    Profile,
     bundle_id,
     canonical,
     decode,
@@ -138,6 +140,17 @@ def proof_rows(rows: Floats, seed: int) -> Floats:
     return chosen
 
 
+class Judged(NamedTuple):
+    """What was found out about a model before it is packaged; a bundle without a verdict never becomes active."""
+
+    gate: GateVerdict | None = None
+    intervals: dict[str, tuple[float, float]] | None = None
+    profile: dict[str, Profile] | None = None
+
+
+UNJUDGED: Final = Judged()
+
+
 def assemble(  # noqa: PLR0913 - all that a bundle says
     *,
     booster: xgb.Booster,
@@ -149,6 +162,7 @@ def assemble(  # noqa: PLR0913 - all that a bundle says
     policy: Policy,
     trained_at_us: int,
     seed: int,
+    judged: Judged = UNJUDGED,
 ) -> dict[str, bytes]:
     """Return a bundle's files; `rows` are real vectors, float32 [n, FEATURE_COUNT].
 
@@ -183,6 +197,9 @@ def assemble(  # noqa: PLR0913 - all that a bundle says
         base_margin=float(trees.base),
         calibration=calibration,
         policy=policy,
+        intervals=judged.intervals,
+        profile=judged.profile,
+        gate=judged.gate,
         parts={name: part(content) for name, content in files.items()},
     )
     return {**files, MANIFEST: canonical(manifest)}

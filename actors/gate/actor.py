@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.replay import Replay, told
 from actors.gate.service import Service
 from actors.gate.start import open_gate
 from actors.gate.upkeep import Upkeep
@@ -32,7 +33,8 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError, joined
+from tidegate.errors import BundleError, FieldError, NotFoundError, SettingsError, TemporaryError, joined
+from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
@@ -148,10 +150,10 @@ async def listen(host: str, port: int) -> socket.socket:
         await asyncio.sleep(_BIND_PAUSE_S)
 
 
-class GateActor:
-    """Starts at once and says `not ready` until the journal is read; then decides until told to stop.
+class GateHost:
+    """A process that holds a gate, behind whatever door: opens it, ends itself where its disk fails, closes it.
 
-    Nobody has to call it: where a loop runs already, as in Ray, the door opens by itself, also after a restart.
+    `application` is the door's application; it says `not ready`, and why, until the journal is read.
     """
 
     def __init__(self, settings_json: str, build: str, keys: bytes) -> None:
@@ -160,42 +162,16 @@ class GateActor:
         self._service = Service()
         self._gate: Gate | None = None
         self._committer: Committer | None = None
-        self._server: uvicorn.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         module, name = build.split(":")
-        self._app = getattr(importlib.import_module(module), name)(self._service, keys)
+        self.application = getattr(importlib.import_module(module), name)(self._service, keys)
         self._upkeep: Upkeep | None = None
-        self._tending: asyncio.Task[None] | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._tending: tuple[asyncio.Task[None], ...] = ()
         self._restarts = False
-        self._door: asyncio.Task[int] | None = None
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop()
-            self._door = self._keep(self._start())
 
-    async def start(self) -> int:
-        """Return the port once the door is open; opens it where that hasn't begun."""
-        self._door = self._door or self._keep(self._start())
-        return await asyncio.shield(self._door)
-
-    async def _start(self) -> int:
-        """Open the door and begin to read the journal; return the port."""
-        door = await listen(self._settings.door.host, self._settings.door.port)
-        config = uvicorn.Config(
-            self._app,
-            http=self._app.protocol,
-            access_log=False,
-            log_level="warning",
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=DOOR_CLOSE_S_MAX,
-        )
-        self._server = uvicorn.Server(config)
-        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        self._serving = self._keep(self._server.serve([door]))
+    def begin(self) -> None:
+        """Begin to read the journal; a loop runs."""
         self._keep(self._open())
-        return int(door.getsockname()[1])
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.ensure_future(work)
@@ -222,13 +198,14 @@ class GateActor:
         gc.collect()
         gc.freeze()  # all that lives as long as the gate: a collection beside decisions needn't look at it
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
-        self._service.opened(gate, committer)
-        self._tending = self._keep(self._upkeep.run())
+        self._service.checks_with(self._replayed)
+        self._service.opened(gate, committer, load=self._shelf.load)
+        self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
 
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
         warm()
-        scorer = active_scorer(Shelf(folder=PosixFolder(self._folder / "bundles")))
+        scorer = active_scorer(self._shelf)
         gate, _ = open_gate(
             settings=settings,
             machine_mark=machine_mark(Path(settings.machine_mark)),
@@ -245,6 +222,23 @@ class GateActor:
             "thread": lambda: False,
         }
         return gate, modes[settings.journal.flush]()
+
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf(folder=PosixFolder(self._folder / "bundles"))
+
+    def _replayed(self, decision: str) -> dict[str, Any]:
+        """Decide again from the files, as `tidegate decision replay --stored` does, while the gate goes on."""
+        wanted = RecordId.parse(decision)
+        if wanted is None:
+            raise NotFoundError(f"{decision}: is no decision's id")
+        replay = Replay(
+            wanted=wanted,
+            journal=PosixDisk(self._folder / "journal"),
+            checkpoints=PosixDisk(self._folder / "window"),
+            load=lambda bundle: Scorer(self._shelf.load(bundle)),
+        )
+        return told(replay.stored())
 
     def _disk_failed(self, why: str) -> None:
         """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
@@ -264,15 +258,60 @@ class GateActor:
         """Return the gate's process id."""
         return os.getpid()
 
-    async def stop(self) -> None:
-        """Close the door after what is under way, make everything durable, save a checkpoint."""
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await self._serving
-        if self._tending is not None:
-            self._tending.cancel()
+    async def close(self) -> None:
+        """Make everything durable and save a checkpoint; whatever is asked from now on is refused."""
+        for task in self._tending:
+            task.cancel()
         gate, self._gate = self._gate, None
         if gate is not None and self._committer is not None and self._upkeep is not None:
+            self._service.failed("the site was told to stop")
             await self._upkeep.checkpoint()
             self._committer.close()
             gate.journal.close()
+
+
+class GateActor(GateHost):
+    """A gate with a door of its own: uvicorn in the gate's event loop.
+
+    Nobody has to call it: where a loop runs already, as in Ray, the door opens by itself, also after a restart.
+    """
+
+    def __init__(self, settings_json: str, build: str, keys: bytes) -> None:
+        super().__init__(settings_json, build, keys)
+        self._server: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._door: asyncio.Task[int] | None = None
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self._door = self._keep(self._start())
+
+    async def start(self) -> int:
+        """Return the port once the door is open; opens it where that hasn't begun."""
+        self._door = self._door or self._keep(self._start())
+        return await asyncio.shield(self._door)
+
+    async def _start(self) -> int:
+        """Open the door and begin to read the journal; return the port."""
+        door = await listen(self._settings.door.host, self._settings.door.port)
+        config = uvicorn.Config(
+            self.application,
+            http=self.application.protocol,
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=DOOR_CLOSE_S_MAX,
+        )
+        self._server = uvicorn.Server(config)
+        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        self._serving = self._keep(self._server.serve([door]))
+        self.begin()
+        return int(door.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the door after what is under way, then the gate."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+        await self.close()

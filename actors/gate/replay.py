@@ -6,7 +6,7 @@ and judges the stored request again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -190,6 +190,12 @@ class Replay:
         count = int(np.searchsorted(piece.rows["pos"], self._record.pos))
         if count:
             yield Columns(piece.locators[:count], piece.rows[:count])
+
+
+def told(replayed: Replayed) -> dict[str, Any]:
+    """Return a replay as the door tells it."""
+    fields = [{"field": one.field, "stored": one.stored, "replayed": one.replayed} for one in replayed.differences]
+    return {"equal": replayed.equal, "differences": fields}
 
 
 def differences(stored: Decided, replayed: Decided) -> tuple[Difference, ...]:

@@ -11,13 +11,24 @@ from actors.gate.committer import Committer, Told
 from actors.gate.deadline import Deadline, Pace
 from actors.gate.gate import Decision, Gate
 from actors.gate.meter import Meter
+from actors.gate.reasons import LoadBundle, Reasons
+from tidegate.bundle import Bundle
 from tidegate.clock import rfc3339
-from tidegate.decided import Decided, request_body
+from tidegate.decided import Decided, request_body, rule_numbers
 from tidegate.decision import OUTCOME_WORDS, Mark
-from tidegate.errors import FieldError, InvalidError, NotFoundError, NotReadyError, TidegateError
-from tidegate.ids import EpochId, RecordId
+from tidegate.errors import (
+    BundleError,
+    FieldError,
+    InvalidError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    TidegateError,
+)
+from tidegate.ids import BundleId, EpochId, RecordId
 from tidegate.limits import LIVE_RECENT_ITEMS, PAGE_SCAN_RECORDS_MAX, SANDBOX_LATE_S
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.policy.active import ActivePolicy
 from tidegate.records import Lane, Record
 from tidegate.sandbox import CARDS, Trouble
 
@@ -26,6 +37,8 @@ Merchants = frozenset[str] | None
 """The merchants whose decisions a caller may see; None is all."""
 Rows = np.ndarray[Any, np.dtype[np.void]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Check = Callable[[str], Answer]
+"""Replays the decision of an id from the gate's files; slow, and in any thread."""
 _NEWEST: Final = 2**62
 _FILTERS: Final = ("card", "terminal", "merchant", "outcome")
 
@@ -63,13 +76,26 @@ class Service:
         self.why_not_ready: str | None = "starting: the journal is being read"
         self._gate: Gate | None = None
         self._committer: Committer | None = None
+        self._load: LoadBundle = _no_other
+        self._check: Check = _no_files
+        self._checking = False
+        self.reasons = Reasons(load=self._bundle, ticks=ticks)
         self.ticks = ticks
 
-    def opened(self, gate: Gate, committer: Committer) -> None:
-        """Take a gate that is ready."""
+    def opened(self, gate: Gate, committer: Committer, *, load: LoadBundle | None = None) -> None:
+        """Take a gate that is ready; `load` returns bundles beside the active one, to explain what they scored."""
         self._gate, self._committer = gate, committer
-        self.meter.watch(gate)
+        self._load = load or self._load
+        self.meter.watch(gate, self.reasons)
         self.why_not_ready = None
+
+    def checks_with(self, check: Check) -> None:
+        """Take what replays decisions from the gate's files."""
+        self._check = check
+
+    def _bundle(self, bundle: BundleId) -> Bundle:
+        active = self.gate.basis.scorer.bundle
+        return active if bundle == active.id else self._load(bundle)
 
     def failed(self, why: str) -> None:
         """Stop answering: the disk failed, and only a restart tells what is durable."""
@@ -103,11 +129,10 @@ class Service:
     def end(self, begun: Begun) -> Answer:
         """Return the answer to a decision that is durable now."""
         decision, _, started, verified, decided = begun
-        ended, stage = self.ticks(), self.meter.stage
-        stage["verify"](verified - started)
-        stage["decide"](decided - verified)
-        stage["journal"](ended - decided)
-        self.meter.decided(decision, ended - started)
+        ended = self.ticks()
+        self.meter.took((verified - started, decided - verified, ended - decided, ended - started))
+        self.meter.decided(decision)
+        self.reasons.note(decision)
         if not decision.replayed:
             self._pace.waited(ended - decided)
         return self.gate.answer(decision)
@@ -146,7 +171,9 @@ class Service:
         ended = self.ticks()
         for result in results:
             if isinstance(result, Decision):
-                self.meter.decided(result, ended - started)
+                self.meter.took_in_batch((ended - started,))
+                self.meter.decided(result)
+                self.reasons.note(result)
         return [gate.answer(result) if isinstance(result, Decision) else result for result in results]
 
     async def label(self, request: LabelRequest) -> Answer:
@@ -161,6 +188,47 @@ class Service:
         Raises:
             NotFoundError: no such decision at this site, or it isn't durable.
         """
+        return self._full(self._found(text, merchants))
+
+    async def explain(self, text: str, merchants: Merchants = None, *, top: int) -> Answer:
+        """Return what `get` does, and what each feature did; who may see some merchants only is told it plainly.
+
+        Raises:
+            NotFoundError: as `get`.
+        """
+        decision = self._found(text, merchants)
+        why = await self.reasons.tell(decision, top=top, plainly=merchants is not None)
+        rules = [] if merchants is not None else rule_hits(decision.decided, self.gate.basis.policy)
+        return {**self._full(decision), **why, "rule_hits": rules}
+
+    async def check(self, text: str, merchants: Merchants = None) -> Answer:
+        """Decide again from what was stored, beside the loop, and tell whether every bit came out the same.
+
+        Raises:
+            NotFoundError: as `get`, or the journal has lost what is needed.
+            OverloadedError: another check is under way: each reads the journal.
+        """
+        self._found(text, merchants)
+        if self._checking:
+            raise OverloadedError("another decision is being checked: ask again when it is done")
+        self._checking = True
+        try:
+            return await asyncio.to_thread(self._check, text)
+        finally:
+            self._checking = False
+
+    def _full(self, decision: Decision) -> Answer:
+        decided = decision.decided
+        versions = {
+            "bundle": decided.bundle,
+            "config": decided.config,
+            "policy": decided.policy,
+            "lists": decided.lists_version,
+            "features": decided.feature_fingerprint,
+        }
+        return {**self.gate.answer(decision), "request": request_body(decided), "versions": versions}
+
+    def _found(self, text: str, merchants: Merchants) -> Decision:
         gate = self.gate
         wanted = RecordId.parse(text)
         own = (gate.settings.site, gate.settings.gate)
@@ -175,7 +243,7 @@ class Service:
         decision = Decision(wanted.epoch, record, decided, replayed=False)
         if _awaited(gate, decision) > gate.journal.durable_pos:
             raise NotFoundError("this decision isn't durable yet: ask again")
-        return {**gate.answer(decision), "request": request_body(decided)}
+        return decision
 
     def page(self, *, limit: int, cursor: str | None, filters: dict[str, str], merchants: Merchants = None) -> Answer:
         """Return decisions, newest first, older epochs behind this one; `cursor` is that of the page before.
@@ -263,14 +331,48 @@ class Service:
         """Return what the live page shows: counts, latency, the latest decisions."""
         gate = self.gate
         recent = [
-            {**gate.answer(d), "amount_minor": d.decided.amount_minor, "card": d.decided.card}
+            {
+                **gate.answer(d),
+                "amount_minor": d.decided.amount_minor,
+                "card": d.decided.card,
+                "because": self.reasons.because(d),
+            }
             for d in list(self.meter.recent)[-LIVE_RECENT_ITEMS:][::-1]
         ]
         outcomes = dict(zip(OUTCOME_WORDS, self.meter.counts, strict=True))
         bundle = gate.basis.scorer.bundle.id
         site = {"site": gate.settings.site, "bundle": bundle, "currency": gate.settings.currency}
-        counts = {"outcomes": outcomes, "cards": len(gate.window.cards)}
+        counts = {"outcomes": outcomes, "refused": self.meter.refusals, "cards": len(gate.window.cards)}
         return {**site, **counts, **self.meter.percentiles(), "recent": recent}
+
+
+def rule_hits(decided: Decided, policy: ActivePolicy) -> list[Answer]:
+    """Return the rules that had a part in a decision and what each did; their words where the policy is still that."""
+    known = {rule.number: rule for rule in policy.terms.rules} if policy.id == decided.policy else {}
+    did = {
+        "decided": decided.rules_deciding,
+        "braked": decided.rules_braked,
+        "suppressed": decided.rules_suppressed,
+        "failed": decided.rules_failed,
+        "hit": decided.rules_hit,
+    }
+    told: dict[int, Answer] = {}
+    for word, mask in did.items():
+        for number in rule_numbers(mask):
+            rule = known.get(number)
+            words = (
+                {"id": rule.id, "version": rule.version, "state": rule.state.value, "text": rule.text} if rule else {}
+            )
+            told.setdefault(number, {"number": number, "did": word, **words})
+    return list(told.values())
+
+
+def _no_other(bundle: BundleId) -> Bundle:
+    raise BundleError(f"{bundle}: this gate has no bundle but the active one at hand")
+
+
+def _no_files(_decision: str) -> Answer:
+    raise NotFoundError("this gate has no files at hand to check a decision by: use `tidegate decision replay`")
 
 
 def _awaited(gate: Gate, decision: Decision) -> int:

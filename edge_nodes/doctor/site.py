@@ -70,6 +70,14 @@ def _holder_of(file: Path) -> Process | None:
     return None
 
 
+def _mark(process: Process) -> str:
+    """Return the mark of the run that a process belongs to; empty where it shows none."""
+    try:
+        return psutil.Process(process.pid).environ().get(reaper.VARIABLE, "")
+    except psutil.Error:
+        return ""
+
+
 class FolderSite:
     """The site of some settings, on this machine."""
 
@@ -91,15 +99,16 @@ class FolderSite:
         host, port = self._settings.door.host, self._settings.door.port
         gate, why = self._gate(), refused(host, port)
         holder, unready = (listener(port) if why else None), ""
-        if gate is not None and holder == gate:
+        ours = gate is not None and holder is not None and (holder == gate or _mark(holder) == _mark(gate) != "")
+        if ours:
             status, told = _answer(host, port, "/readyz")
             unready = "" if status == http.client.OK else told
-        return Door(f"{host}:{port}", why, holder, gate, unready)
+        return Door(f"{host}:{port}", why, holder, ours, unready)
 
     def dashboard(self) -> Dashboard | None:
         """Find the dashboard among the processes of the gate's run."""
         gate = self._gate()
-        mark = psutil.Process(gate.pid).environ().get(reaper.VARIABLE) if gate else None
+        mark = _mark(gate) if gate else ""
         for process, words, variables in processes() if mark else ():
             ports = [word.partition("=")[2] for word in words if word.startswith("--port=")]
             if variables.get(reaper.VARIABLE) == mark and ports and any(_DASHBOARD in word for word in words):

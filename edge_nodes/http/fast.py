@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 from actors.gate.service import Begun, Service, late_by_s
 from edge_nodes.http.keys import Caller, Keyring, Scope
 from edge_nodes.http.problem import PRIVATE, document, invalid, refused, render
-from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply
+from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply, head_of
 from edge_nodes.http.repeats import Place, batch_says_twice, said_twice, says_twice
 from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError, joined
 from tidegate.limits import (
@@ -39,6 +39,7 @@ _JSON: Final = [(b"content-type", _JSON_TYPE), *PRIVATE]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
 _LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
+_OK: Final = head_of(_HTTP_OK, _JSON)
 _DEADLINE: Final = b"x-deadline-ms"
 _DEADLINE_DIGITS: Final = 8
 
@@ -210,6 +211,12 @@ def _unfit(fields: tuple[FieldError, ...], kind: type[InvalidError]) -> InvalidE
     return kind(joined(fields), fields=fields)
 
 
+def refusal(service: Service, error: TidegateError) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to a request that was refused, and count it."""
+    service.meter.refused(error.code)
+    return render(error, STATUSES.get(type(error)))
+
+
 class DecisionRoute:
     """`POST /v1/decisions`, for both ways: without a task from the parser to the gate, and as ASGI."""
 
@@ -245,12 +252,12 @@ class DecisionRoute:
         caller.need_merchant(request.merchant)
         return self._service.begin(request, started, allowed_ms)
 
-    def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
+    def take(self, headers: Headers, body: bytes, reply: Reply, waited_s: float) -> None:
         """Answer a request once its decision is durable; what is wrong with it at once."""
         try:
-            begun = self._begun(headers, body, self._service.ticks())
+            begun = self._begun(headers, body, self._service.ticks() - waited_s)
         except TidegateError as error:
-            reply(self.refusal(error))
+            reply(self._refusal(error))
             return
         self._inflight += 1
         self._service.when_durable(begun.pos, partial(self._told, begun, reply))
@@ -265,26 +272,25 @@ class DecisionRoute:
     def _told(self, begun: Begun, reply: Reply, failure: TidegateError | None) -> None:
         self._inflight -= 1
         if failure is not None:
-            reply(self.refusal(failure))
+            reply(self._refusal(failure))
             return
-        answer = (_HTTP_OK, _JSON, to_json(self._service.end(begun)))
+        answer = (_OK, to_json(self._service.end(begun)))
         if late_s := late_by_s(begun):
             asyncio.get_running_loop().call_later(late_s, reply, answer)
         else:
             reply(answer)
 
-    def refusal(self, error: TidegateError) -> Answer:
-        """Return the answer to a request that was refused, and count it."""
-        self._service.meter.refused(error.code)
-        return render(error, STATUSES.get(type(error)))
+    def _refusal(self, error: TidegateError) -> Answer:
+        status, headers, body = refusal(self._service, error)
+        return head_of(status, headers), body
 
     def too_large(self) -> Answer:
         """Return the answer to a body beyond the bound."""
-        return self.refusal(_too_large(BODY_BYTES_MAX))
+        return self._refusal(_too_large(BODY_BYTES_MAX))
 
     def too_slow(self) -> Answer:
         """Return the answer to a body that isn't whole in time."""
-        return self.refusal(_too_slow())
+        return self._refusal(_too_slow())
 
 
 class FastPath:
@@ -314,7 +320,7 @@ class FastPath:
         try:
             status, headers, body = _HTTP_OK, _JSON, await self._guarded(*route, scope, receive, started)
         except TidegateError as error:
-            status, headers, body = self.short_cut.refusal(error)
+            status, headers, body = refusal(self._service, error)
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         await send({"type": "http.response.body", "body": body})

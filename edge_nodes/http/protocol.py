@@ -17,8 +17,8 @@ from edge_nodes.http.problem import HeadTooLargeError, MalformedError, last_word
 from tidegate.limits import BODY_S_MAX, CONNECTION_IDLE_S_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX
 
 Headers = list[tuple[bytes, bytes]]
-Answer = tuple[int, Headers, bytes]
-"""Status, headers without the content's length, body."""
+Answer = tuple[bytes, bytes]
+"""Status line and headers as they are written, but for the content's length; and the body."""
 
 _TOO_LARGE: Final = last_words(
     HeadTooLargeError(f"head: more than {HEAD_BYTES_MAX} bytes; send fewer or shorter headers"),
@@ -26,6 +26,11 @@ _TOO_LARGE: Final = last_words(
 )
 _MALFORMED: Final = last_words(MalformedError("this is no HTTP/1.1: mend the client"), HTTPStatus.BAD_REQUEST)
 _NOBODY_WAITS: Final = asyncio.Event()
+
+
+def head_of(status: int, headers: Headers) -> bytes:
+    """Return the status line and headers as they are written."""
+    return STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % each for each in headers)
 
 
 class Reply(Protocol):
@@ -41,8 +46,8 @@ class ShortCut(Protocol):
     path: bytes
     body_bytes_max: int
 
-    def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
-        """Answer a request, now or later; raises nothing."""
+    def take(self, headers: Headers, body: bytes, reply: Reply, waited_s: float) -> None:
+        """Answer a request whose head came `waited_s` ago, now or later; raises nothing."""
 
     def too_large(self) -> Answer:
         """Return the answer to a body beyond the bound."""
@@ -107,7 +112,7 @@ class DoorHttp(HttpToolsProtocol):
         if ready is None:
             self._expect_more()
         elif self._short_cut is not None:  # outside the parser, which would hide what is raised
-            self._short_cut.take(ready.headers, ready.body, ready)
+            self._short_cut.take(ready.headers, ready.body, ready, self.loop.time() - ready.started)
 
     def _expect_more(self) -> None:
         """Watch for the rest of a body."""
@@ -174,14 +179,10 @@ class DoorHttp(HttpToolsProtocol):
         exchange.response_complete = True
         if exchange.disconnected or self.transport.is_closing():
             return
-        status, headers, body = answer
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(b"content-length: %d\r\n" % len(body))
-        lines.append(b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
-        lines.append(body)
-        self.transport.write(b"".join(lines))
+        head, body = answer
+        end = b"" if exchange.keep_alive else b"connection: close\r\n"
+        date = b"".join([b"%s: %s\r\n" % each for each in self.server_state.default_headers])
+        self.transport.write(b"%s%s%scontent-length: %d\r\n\r\n%s" % (head, date, end, len(body), body))
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -5,6 +5,7 @@ The same machine, booster and payments for every contender, over HTTP on the loo
 - `gate`: a site as it is run by default. Key, checks, idempotency, features, score, lists, policy, journal flushed to
   the disk, answer with reasons.
 - `gate_rules`: the same with twenty active rules and full lists (`tests/bench/rules.py`).
+- `gate_serve`: the same behind Ray Serve (`door.via = "serve"`), with HAProxy where there is one; a cluster of its own.
 - `floor`, `fastapi_xgb`, `fastapi_redis_xgb`: see `tests/bench/peer.py`. `bentoml`: see `tests/bench/bento.py`.
   `serve_default`: see `tests/bench/served.py`.
 
@@ -225,7 +226,7 @@ def furnish(folder: Path, now_us: int) -> Path:
     for path in sites.values():
         path.mkdir()
     (sites["gate_rules"] / "lists.json").write_text(full_lists().model_dump_json())
-    policies = {"gate": Policy(), "gate_rules": twenty_rules()}
+    policies = dict.fromkeys(GATES, Policy()) | {"gate_rules": twenty_rules()}
     return put_on_shelves({path / "bundles": policies[name] for name, path in sites.items()}, now_us)
 
 
