@@ -1,5 +1,6 @@
 """A site as its folders, its door and its cluster's dashboard show it; whether it runs or not."""
 
+import contextlib
 import http.client
 import os
 import stat
@@ -57,7 +58,8 @@ def listener(port: int) -> Process | None:
     """Return who listens on a port; None where nobody does, or this user can't see who."""
     for each in psutil.net_connections(kind="tcp"):
         if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port and each.pid is not None:
-            return Process(each.pid, psutil.Process(each.pid).name())
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                return Process(each.pid, psutil.Process(each.pid).name())
     return None
 
 
