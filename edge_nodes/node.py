@@ -19,6 +19,7 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes import haproxy, reaper
 from edge_nodes.keyfile import prepare_keys
+from edge_nodes.leftovers import run_folder
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
 from tidegate.settings import SiteSettings
@@ -36,7 +37,6 @@ _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
-FOLDER_PREFIX: Final = "tg-"
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
 _NODES: Final = 200
 AGENT_PORT: Final = 52365
@@ -125,13 +125,13 @@ def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
     """
     # The token, which all of Ray's processes carry, begins with the mark: the reaper finds them by either.
     environment = _environment(mark, mark + secrets.token_hex(_TOKEN_BYTES - len(mark) // 2))
-    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
+    with run_folder(Path(tempfile.gettempdir())) as folder:
         if served:
-            environment |= haproxy.environment(Path(folder), free_port, haproxy=haproxy.installed())
+            environment |= haproxy.environment(folder, free_port, haproxy=haproxy.installed())
         os.environ.update(environment)
         import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-        address, dashboard = _start(folder)
+        address, dashboard = _start(str(folder))
         try:
             yield Cluster(address, dashboard, environment)
         finally:

@@ -99,6 +99,7 @@ LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten firs
 # --- Lists and bundles. ---
 LIST_ENTRIES_MAX: Final = 10_000  # a list is journaled whole when it becomes active
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
+BUNDLES_NAMED_MAX: Final = 64  # more that the journal's decisions name, for their replay: a year of weekly ones
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees

@@ -14,7 +14,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -201,6 +201,14 @@ class GateHost:
         self._service.checks_with(self._replayed)
         self._service.opened(gate, committer, load=self._shelf.load)
         self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
+        await asyncio.to_thread(self._prune, gate.state.bundles | {gate.basis.scorer.bundle.id})
+
+    def _prune(self, named: Collection[str]) -> None:
+        """Remove bundles that nobody needs; what can't be removed keeps no site from deciding."""
+        try:
+            self._shelf.prune(named)
+        except (OSError, BundleError) as error:
+            sys.stderr.write(f"tidegate: old bundles stay on the shelf ({error}); remove them by hand\n")
 
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
