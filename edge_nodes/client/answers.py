@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tidegate.errors import FieldError, PermanentError, TemporaryError, TidegateError
+from tidegate.errors import FieldError, PermanentError, TemporaryError
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -54,7 +54,7 @@ class LabelReceipt(_Answer):
     replayed: bool
 
 
-class SiteProblemError(TidegateError):
+class SiteProblemError(PermanentError):
     """A site's problem document (RFC 9457): `status`, its stable `code`, its message and the fields it names."""
 
     def __init__(self, message: str, *, status: int, code: str, fields: tuple[FieldError, ...] = ()) -> None:
@@ -63,7 +63,7 @@ class SiteProblemError(TidegateError):
         self.code = code
 
 
-class RefusedError(SiteProblemError, PermanentError):
+class RefusedError(SiteProblemError):
     """Sending the same again gives the same: change what `fields` names, or the key."""
 
 
