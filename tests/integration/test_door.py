@@ -517,7 +517,7 @@ def test_metrics_and_health_answer(door: Door) -> None:
 
 
 def test_the_live_page_loads_nothing_from_elsewhere(door: Door) -> None:
-    for path in ("/", "/live.js", "/live.css", "/icon.svg"):
+    for path in ("/", "/live.js", "/decision.js", "/make.js", "/live.css", "/icon.svg"):
         page = door.ask("GET", path, authorization="")
         assert page.status == 200
         assert b"://" not in page.body.replace(b"http://www.w3.org/2000/svg", b"")
