@@ -12,7 +12,7 @@ help:
 	@echo "make up     start a site and watch it decide"
 	@echo "make test   the whole suite"
 	@echo "make check  lint, types, contracts, unit tests"
-	@echo "make bench  what a decision costs, beside peers (about four minutes)"
+	@echo "make bench  what a decision costs, beside peers (about six minutes)"
 	@echo "make setup  make .venv and nothing else"
 	@echo "make lock   resolve the dependencies anew"
 
@@ -47,7 +47,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench.features_kernel
-	$(BIN)/python -m tests.bench.rules
+	$(BIN)/python -m tests.bench.rules_kernel
 	$(BIN)/python -m tests.bench.gate
 
 lock: | $(UV)

@@ -128,7 +128,8 @@ EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adve
 EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
 EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
 EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
-EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
+EXPLAIN_ROUND_S: Final = 0.0025  # so long a round goes on beginning another one; each takes a quarter of a millisecond
+EXPLAIN_SHARE_MAX: Final = 0.05  # of the gate's time: a round that took longer is followed by a longer pause
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 
