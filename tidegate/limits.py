@@ -48,6 +48,14 @@ DEADLINE_MS_MAX: Final = 60_000  # a till that waits a minute has lost its payer
 DEADLINE_FLUSH_READINGS: Final = 512  # five of them are above the 99th percentile, so one hiccup moves nothing
 DEADLINE_FLUSH_RENEWED: Final = 64  # sorting the readings takes 20 µs: not at each request
 
+# --- The client. ---
+CLIENT_PATIENCE_S: Final = 30.0  # a site's restart is over by then, and so is a payer's patience
+CLIENT_ATTEMPT_S: Final = 5.0  # five thousand times a decision: the connection is dead
+CLIENT_ATTEMPTS_MAX: Final = 12  # with the delays below the patience ends first
+CLIENT_RETRY_DELAY_S_MIN: Final = 0.05
+CLIENT_RETRY_DELAY_S_MAX: Final = 5.0
+CLIENT_CONNECTIONS_MAX: Final = 100  # a client's own; a site takes more
+
 # --- The sandbox. ---
 SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter than a test that waits for it
 
