@@ -47,6 +47,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench.features_kernel
+	$(BIN)/python -m tests.bench.rules_kernel
 	$(BIN)/python -m tests.bench.gate
 
 lock: | $(UV)
