@@ -48,6 +48,14 @@ DEADLINE_MS_MAX: Final = 60_000  # a till that waits a minute has lost its payer
 DEADLINE_FLUSH_READINGS: Final = 512  # five of them are above the 99th percentile, so one hiccup moves nothing
 DEADLINE_FLUSH_RENEWED: Final = 64  # sorting the readings takes 20 µs: not at each request
 
+# --- The client. ---
+CLIENT_PATIENCE_S: Final = 30.0  # a site's restart is over by then, and so is a payer's patience
+CLIENT_ATTEMPT_S: Final = 5.0  # five thousand times a decision: the connection is dead
+CLIENT_ATTEMPTS_MAX: Final = 12  # with the delays below the patience ends first
+CLIENT_RETRY_DELAY_S_MIN: Final = 0.05
+CLIENT_RETRY_DELAY_S_MAX: Final = 5.0
+CLIENT_CONNECTIONS_MAX: Final = 100  # a client's own; a site takes more
+
 # --- The sandbox. ---
 SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter than a test that waits for it
 
@@ -128,7 +136,8 @@ EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adve
 EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
 EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
 EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
-EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
+EXPLAIN_ROUND_S: Final = 0.0025  # so long a round goes on beginning another one; each takes a quarter of a millisecond
+EXPLAIN_SHARE_MAX: Final = 0.05  # of the gate's time: a round that took longer is followed by a longer pause
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 

@@ -55,6 +55,7 @@ class JournalHistory:
         self._reader = Reader(journal)
         self._orders = Orders(orders)
         self._name = f"{site}.{gate}"
+        self._from_us = 0
         self._labels: list[dict[str, Any]] = []
         self._lists: dict[str, list[Held]] = {}
         self._policies: dict[str, tuple[str, int, Activation]] = {}
@@ -63,7 +64,7 @@ class JournalHistory:
     def tables(
         self, from_us: int, to_us: int, trained_us: Callable[[str], int | None]
     ) -> Iterator[tuple[Table, Batch]]:
-        """Yield decisions of the span and all labels in order, then what the decisions name.
+        """Yield decisions of the span and the labels since its beginning, in order, then what the decisions name.
 
         `trained_us` says when a bundle was trained, None where it is gone.
 
@@ -71,13 +72,15 @@ class JournalHistory:
             NotFoundError: lists that a decision names aren't kept any more.
             JournalFormatError: a record is of a kind that this program doesn't know.
         """
+        self._from_us = from_us
         for source, rows in self._runs(from_us, to_us):
             yield "decisions", decisions_batch(source, rows)
             self._name_what(source, rows)
             if len(self._labels) >= BACKTEST_BATCH_ROWS:
                 yield self._told_labels()
         yield self._told_labels()
-        yield "lists", batch_of("lists", self._told_lists())
+        for row in self._told_lists():  # one by one: a set may be large
+            yield "lists", batch_of("lists", [row])
         yield "policies", batch_of("policies", self._told_policies())
         trained = {bundle: trained_us(bundle) for bundle in sorted(self._named["bundles"])}
         known = [{"bundle": bundle, "trained_at_us": at} for bundle, at in trained.items() if at is not None]
@@ -89,12 +92,12 @@ class JournalHistory:
         before = ""
         for piece in self._reader.pieces():
             source = self._source(piece)
-            if held and (source != before or sum(map(len, held)) >= BACKTEST_BATCH_ROWS):
+            rows = self._decisions(source, piece)
+            inside = rows[(rows["time_us"] >= from_us) & (rows["time_us"] < to_us)]
+            if held and (source != before or sum(map(len, held)) + len(inside) > BACKTEST_BATCH_ROWS):
                 yield before, np.concatenate(held)
                 held = []
             before = source
-            rows = self._decisions(source, piece)
-            inside = rows[(rows["time_us"] >= from_us) & (rows["time_us"] < to_us)]
             self.summary.decisions += len(inside)
             if len(inside):
                 held.append(inside)
@@ -127,7 +130,7 @@ class JournalHistory:
 
     def _say(self, source: str, record: Record) -> None:
         match record.kind:
-            case Kind.LABEL_RECEIVED:
+            case Kind.LABEL_RECEIVED if record.time_us >= self._from_us:
                 values = record.values()
                 del values["source"]  # who says so; here it is whose journal has it
                 self._labels.append({**values, "source": source, "received_us": record.time_us})

@@ -1,78 +1,56 @@
-"""What 20 rules over all features cost, by the kernel and by the CEL library, a payment and a column at a time.
+"""What the contender `gate_rules` has on top of the gate: twenty active rules, as a site has them, and full lists."""
 
-CPU time of this process, in microseconds. `python -m tests.bench.rules` prints a table and, last, one JSON object.
-"""
+from typing import Final
 
-import json
-import time
-from collections.abc import Callable
-from typing import Any, Final
+from tidegate.decision import OutcomeWord
+from tidegate.lists import Content, ListName, parse
+from tidegate.policy.terms import Policy, Rule, RuleState
 
-import numpy as np
-
-from tidegate.features.declarations import NAMES
-from tidegate.policy.active import ActivePolicy
-from tidegate.policy.columns import decide_columns
-from tidegate.policy.oracle import Oracle
-from tidegate.policy.terms import Policy, policy_id
-from tidegate.policy.variables import Inputs
-from tidegate.records import DECISION
-
-RULES: Final = 20
-ROWS: Final = 200_000
-ROUNDS: Final = 2_000
-
-
-def rule(number: int) -> dict[str, Any]:
-    """Return one of the rules: three features, and for every second text."""
-    a, b, c = (NAMES[(number * step + step) % len(NAMES)] for step in (3, 5, 7))
-    text = " && channel == 'online' && country in ['US', 'GB']" if number % 2 else ""
-    when = f"{a} > 3.0 && {b} < 10.0 || ({c} > 20{text})"
-    base = {"number": number + 1, "id": f"r-{number}", "state": "active", "reason": "RULE_OTHER", "text": "t"}
-    return base | {"when": when, "outcome": "review"}
-
-
-def microseconds(function: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the CPU time of one call."""
-    for _ in range(rounds // 10):
-        function()
-    started = time.process_time()
-    for _ in range(rounds):
-        function()
-    return (time.process_time() - started) / rounds * 1e6
+LISTED: Final = 1_000
+"""Entries of each list; none is a card of the bench, as hardly any is of a site."""
+_RULES: Final[tuple[tuple[str, str, OutcomeWord, str], ...]] = (
+    ("velocity-10m", "card_count_10m > 6.0", "review", "RULE_VELOCITY"),
+    ("velocity-1h", "card_count_1h > 12.0", "review", "RULE_VELOCITY"),
+    ("velocity-24h", "card_count_24h > 60.0 && card_history > 10.0", "challenge", "RULE_VELOCITY"),
+    ("sum-1h", "card_sum_1h > 300000.0", "review", "RULE_VELOCITY_AMOUNT"),
+    ("sum-24h", "card_sum_24h > 900000.0 && amount > 20000.0", "decline", "RULE_VELOCITY_AMOUNT"),
+    ("amount-cap", "amount > 500000.0", "decline", "RULE_AMOUNT"),
+    ("amount-online", "channel == 'online' && amount > 250000.0", "review", "RULE_AMOUNT"),
+    ("unusual", "amount_ratio > 40.0 && card_history >= 5.0", "challenge", "RULE_AMOUNT_UNUSUAL"),
+    ("unusual-spread", "amount_spread > 60.0 && amount > 50000.0", "review", "RULE_AMOUNT_UNUSUAL"),
+    ("new-card", "card_history == 0.0 && amount > 150000.0", "challenge", "RULE_NEW_CARD"),
+    ("new-terminal", "terminal_count_30d < 2.0 && amount > 200000.0", "review", "RULE_NEW_TERMINAL"),
+    ("terminals-1h", "card_terminals_1h > 6.0", "review", "RULE_TERMINALS"),
+    ("terminals-24h", "card_terminals_24h > 20.0", "challenge", "RULE_TERMINALS"),
+    ("terminal-risk", "terminal_risk_7d > 0.5 && terminal_count_7d > 20.0", "review", "RULE_TERMINAL_RISK"),
+    ("terminal-run", "terminal_run > 5.0 && terminal_run_last < 3.0", "decline", "RULE_TERMINAL_RISK"),
+    ("card-fraud", "card_frauds_30d > 2.0", "decline", "RULE_CARD_FRAUD"),
+    ("testing", "card_count_1h > 8.0 && card_sum_1h < 2000.0", "decline", "RULE_TESTING"),
+    ("dormant", "card_since_last > 2500000.0 && card_history > 20.0 && amount > 100000.0", "review", "RULE_DORMANT"),
+    ("country", "has_country && country in ['KP', 'IR', 'SY'] && amount > 10000.0", "decline", "RULE_COUNTRY"),
+    ("night", "hour < 4.0 && amount > 300000.0 && risk_score > 60.0", "review", "RULE_HOUR"),
+)
 
 
-def rows(rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Return decisions of any features."""
-    made = np.zeros(ROWS, DECISION)
-    made["features"] = rng.normal(size=(ROWS, made["features"].shape[1])) * 10
-    made["amount_minor"], made["channel"] = rng.integers(100, 50_000, ROWS), rng.integers(1, 4, ROWS)
-    made["probability"], made["risk_score"] = rng.random(ROWS) ** 6, 10
-    made["country"] = rng.choice([b"US", b"DE"], ROWS)
-    return made
+def twenty_rules() -> Policy:
+    """Return the default policy with all of them active."""
+    rules = [
+        Rule(
+            number=number,
+            id=name,
+            state=RuleState.ACTIVE,
+            when=when,
+            outcome=outcome,
+            reason=reason,
+            text=f"Why {name}.",
+        )
+        for number, (name, when, outcome, reason) in enumerate(_RULES, 1)
+    ]
+    return Policy(name="bench", rules=tuple(rules))
 
 
-def main() -> None:
-    """Measure and print."""
-    rng = np.random.default_rng(1)
-    terms = Policy.model_validate({"rules": [rule(number) for number in range(RULES)]})
-    policy, oracle = ActivePolicy(policy_id(terms), terms, 0), Oracle([one.when for one in terms.rules])
-    decisions = rows(rng)
-    texts = ("card-1", "", "t-1", "m-1", "US", "", "EUR", "online", "")
-    payment = Inputs(decisions["features"][0].copy(), 1_250, 0.01, 12, texts)
-    modes = np.zeros((ROWS, 3), np.uint8)
-    found = {
-        "rules": RULES,
-        "kernel_us": round(microseconds(lambda: policy.book.match(payment)), 2),
-        "cel_library_us": round(microseconds(lambda: oracle.run(payment), ROUNDS // 10), 2),
-        "columns_per_cpu_s": round(
-            ROWS / (microseconds(lambda: decide_columns(policy, decisions, modes=modes), 10) / 1e6)
-        ),
-    }
-    for name, value in found.items():
-        print(f"{name:20} {value:>12,}")
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+def full_lists() -> Content:
+    """Return lists that a payment is looked up in and isn't on."""
+    names = (ListName.HARD_BLOCK, ListName.ALLOW, ListName.SOFT_BLOCK)
+    entries = (f"{name},card,listed-{name}-{number}" for name in names for number in range(LISTED))
+    return parse("bench", ["list,entity,value", *entries])

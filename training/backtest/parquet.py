@@ -28,10 +28,11 @@ class ParquetArchive:
                 raise BacktestError(f"{self.folder}/{table}.parquet: has no {', '.join(sorted(missing))}; make it anew")
             chosen = [at for at, group in enumerate(_groups(file, table)) if group.meets(span)]
             names = with_time(table, columns)
-            for batch in file.iter_batches(BACKTEST_BATCH_ROWS, row_groups=chosen, columns=names):
-                inside = within(batch, table, span)
-                if inside.num_rows:
-                    yield inside.select([*columns])
+            for group in chosen:  # one by one: a group of `lists` is one set, and two of them are too much at once
+                for batch in file.iter_batches(BACKTEST_BATCH_ROWS, row_groups=[group], columns=names):
+                    inside = within(batch, table, span)
+                    if inside.num_rows:
+                        yield inside.select([*columns])
 
     def split(self, span: Span, parts: int) -> tuple[Span, ...]:
         """Return the span in parts; see the port."""

@@ -24,8 +24,9 @@ ListKey = tuple[str, int]
 class Past:
     """What decisions name, by those names; one set of lists is held ready, since they follow each other."""
 
+    archive: Archive
+    span: Span
     policies: Mapping[str, ActivePolicy]
-    texts: Mapping[ListKey, tuple[ListsActivation, str]]
     trained_us: Mapping[str, int]
     _ready: tuple[ListKey, ListIndex] | None = field(default=None, init=False)
 
@@ -37,18 +38,13 @@ class Past:
             BacktestError: a table isn't there, or a policy can't be read by this program.
         """
         policies: dict[str, ActivePolicy] = {}
-        texts: dict[ListKey, tuple[ListsActivation, str]] = {}
         trained_us: dict[str, int] = {}
         for batch in archive.read("policies", span, ("policy", "from_us", "terms")):
             for row in batch.to_pylist():
                 policies[row["policy"]] = _policy(**row)
-        for batch in archive.read("lists", span, ("source", "version", "lists", "as_of_us", "text")):
-            for row in batch.to_pylist():
-                told = ListsActivation(version=row["version"], lists=row["lists"], as_of_us=row["as_of_us"])
-                texts[row["source"], row["version"]] = told, row["text"]
         for batch in archive.read("bundles", span, ("bundle", "trained_at_us")):
             trained_us |= dict(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-        return cls(policies, texts, trained_us)
+        return cls(archive, span, policies, trained_us)
 
     def lists(self, source: str, version: int) -> ListIndex:
         """Return the lists of one version at one source, ready for look-up.
@@ -60,11 +56,19 @@ class Past:
         if not version:
             return ListIndex()
         if self._ready is None or self._ready[0] != key:
-            if key not in self.texts:
-                raise BacktestError(f"lists version {version} of {source} isn't in this history; begin after it")
-            told, text = self.texts[key]
-            self._ready = key, ListIndex(told, parse(f"lists {version}", text.splitlines()).index)
+            self._ready = None  # two sets at a time would be one too many
+            self._ready = key, self._find(source, version)
         return self._ready[1]
+
+    def _find(self, source: str, version: int) -> ListIndex:
+        for batch in self.archive.read("lists", self.span, ("source", "version", "lists", "as_of_us", "text")):
+            names = zip(batch.column("source").to_pylist(), batch.column("version").to_pylist(), strict=True)
+            for at, name in enumerate(names):
+                if name == (source, version):
+                    row = batch.slice(at, 1).to_pylist()[0]
+                    told = ListsActivation(version=version, lists=row["lists"], as_of_us=row["as_of_us"])
+                    return ListIndex(told, parse(f"lists {version}", row["text"].splitlines()).index)
+        raise BacktestError(f"lists version {version} of {source} isn't in this history; begin after it")
 
     def modes(self, policy: ActivePolicy, rows: Rows, lists: ListIndex) -> Modes:
         """Return how fresh a policy takes bundle and lists to be, uint8 [n, 3]; itself it takes to be fresh.

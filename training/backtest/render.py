@@ -33,13 +33,13 @@ _STYLE: Final = """
   --tide: #0b6b75; --bad: #a3212b; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eef1; --soft: #9db2bc; --page: #0e181d; --card: #16242b;
   --line: #2b3d46; --tide: #4cc3cf; --bad: #ff8a8f; } }
-body { margin: 0 auto; max-width: 68rem; padding: 1.5rem 1rem 4rem; }
+body { margin: 0 auto; max-width: 74rem; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem; color: var(--tide); }
 p, li { max-width: 48rem; } blockquote { margin: 1rem 0; padding: .1rem 1rem; background: var(--card);
   border-left: .3rem solid var(--tide); border-radius: .3rem; }
 div { overflow-x: auto; margin: .8rem 0; border: 1px solid var(--line); border-radius: .5rem; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } tbody tr:last-child td { border-bottom: 0; }
 em { font-style: normal; color: var(--soft); } code { font-size: .92em; }
 blockquote.bad { border-color: var(--bad); } blockquote.bad strong { color: var(--bad); }
@@ -71,8 +71,9 @@ def _lines(told: Numbers) -> Iterator[str]:
     policy = told["policy"]
     yield f"# Backtest of {_text(policy['name'])}"
     yield ""
-    yield f"Policy `{policy['id']}` with {policy['rules']} rules, on decisions from {told['from']} to {told['to']}, as "
-    yield f"known at {told['known_until']}."
+    span = f"{_moment(told['from'])} to {_moment(told['to'])}"
+    yield f"Policy `{policy['id']}` with {policy['rules']} rules, on decisions from {span}, as known at"
+    yield f"{_moment(told['known_until'])}."
     yield ""
     yield from _checked(told)
     for section in (_summary, _changes, _confusion, _money, _rules, _cards, _examples, _reading):
@@ -99,7 +100,9 @@ def _summary(told: Numbers) -> Iterator[str]:
     decisions, apart = told["decisions"], told["decisions"]["apart"]
     yield "## In short"
     yield ""
-    rows = [["decisions judged", f"{decisions['judged']:,}", f"{decisions['judged']:,}"]]
+    unknown = sum(told["confusion"]["then"]["by_truth"]["unknown"].values())
+    known = _part(decisions["judged"] - unknown, decisions["judged"])
+    rows = [["decisions judged", *[f"{decisions['judged']:,}"] * 2], ["of which something is known", known, known]]
     rows += [[word, *(_part(told["outcomes"][side][word], decisions["judged"]) for side in ("then", "now"))]
              for word in OUTCOME_WORDS]  # fmt: skip
     shares = {
@@ -141,12 +144,11 @@ def _changes(told: Numbers) -> Iterator[str]:
 def _confusion(told: Numbers) -> Iterator[str]:
     yield "## Outcomes against what became of it"
     yield ""
-    head = ["", *(f"{word} {side}" for word in OUTCOME_WORDS for side in ("then", "now"))]
     rows = []
     for truth in TRUTH_WORDS:
-        sides = [told["confusion"][side]["by_truth"][truth] for side in ("then", "now")]
-        rows.append([f"**{_TRUTH_TEXTS[truth]}**", *(f"{side[word]:,}" for word in OUTCOME_WORDS for side in sides)])
-    yield from _table(head, rows)
+        then, now = (told["confusion"][side]["by_truth"][truth] for side in ("then", "now"))
+        rows.append([f"**{_TRUTH_TEXTS[truth]}**", *(f"{then[word]:,} → {now[word]:,}" for word in OUTCOME_WORDS)])
+    yield from _table(["it was, then → now", *OUTCOME_WORDS], rows)
 
 
 def _money(told: Numbers) -> Iterator[str]:
@@ -234,12 +236,17 @@ def _reading(told: Numbers) -> Iterator[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield a table; columns whose every cell is a figure stand right."""
-    right = [bool(rows) and all(row[at][:1] in "0123456789-" for row in rows) for at in range(len(head))]
+    """Yield a table; columns behind the first whose every cell is a figure stand right."""
+    right = [at > 0 and bool(rows) and all(row[at][:1] in "0123456789-" for row in rows) for at in range(len(head))]
     yield f"| {' | '.join(head)} |"
     yield f"|{'|'.join(' --: ' if flag else ' --- ' for flag in right)}|"
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+def _moment(text: str) -> str:
+    """Return an RFC 3339 time without a fraction that is nothing."""
+    return text.replace(".000000Z", "Z")
 
 
 def _code(text: str) -> str:

@@ -26,7 +26,7 @@ from training.backtest.tally import Judged, Tally
 from training.backtest.truth import COLUMNS, Labels
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
-_ALWAYS: Final = Span(-(1 << 63), (1 << 63) - 1)
+_END_US: Final = (1 << 63) - 1
 _LEFT_OUT: Final = Mark.SCORE_LEFT_OUT | Mark.RULES_LEFT_OUT
 
 
@@ -132,7 +132,7 @@ def try_policy(
     Raises:
         BacktestError: the history can't be read, or was made with other features.
     """
-    labels = Labels.of(list(archive.read("labels", _ALWAYS, COLUMNS)))
+    labels = Labels.of(list(archive.read("labels", Span(span.from_us, _END_US), COLUMNS)))
     trial = Trial(policy, Past.of(archive, span), labels, known_until_us=known_until_us)
     for batch in archive.read("decisions", span, ("source", *BACKTEST_COLUMNS)):
         trial.take(batch)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tidegate.decision import Outcome
 from tidegate.features.declarations import LABEL_DELAY_DAYS
-from tidegate.limits import DAY_US
+from tidegate.limits import DAY_US, LABEL_ID_BYTES_MAX
 from tidegate.records import DECISION
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
@@ -29,6 +29,10 @@ class Truth(IntEnum):
 
 
 _IDENTITY: Final = np.dtype([("merchant", DECISION["merchant"]), ("transaction_id", DECISION["transaction_id"])])
+_NAMES: Final = ("merchant", "transaction_id")
+_LABEL: Final = np.dtype(
+    [*_IDENTITY.descr, ("label_id", f"S{LABEL_ID_BYTES_MAX}"), ("known_us", np.int64), ("legit", np.bool_)]
+)
 _WORDS: Final = _IDENTITY.itemsize // 8
 # Odd 64-bit multipliers, from the digits of the golden ratio onwards (SplitMix64): any spread-out odd numbers do.
 _MULTIPLIERS: Final = np.array(
@@ -50,6 +54,14 @@ def _keys(identities: Rows) -> Keys:
     return keys
 
 
+def _labels(batch: pa.RecordBatch) -> Rows:
+    rows = np.zeros(batch.num_rows, _LABEL)
+    for name in (*_NAMES, "label_id", "known_us"):
+        rows[name] = batch.column(name).to_pylist()
+    rows["legit"] = [verdict == "legit" for verdict in batch.column("verdict").to_pylist()]
+    return rows
+
+
 class Labels:
     """The verdict that stands for each labelled payment: the one known last, as at the gate."""
 
@@ -64,16 +76,15 @@ class Labels:
     @classmethod
     def of(cls, batches: list[pa.RecordBatch]) -> Self:
         """Return the standing verdicts of label rows, corrections among them."""
-        standing: dict[tuple[str, str], tuple[int, str, str]] = {}
-        for batch in batches:
-            for row in zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True):
-                merchant, transaction, label, verdict, known_us = row
-                told, payment = (known_us, label, verdict), (merchant, transaction)
-                standing[payment] = max(standing.get(payment, told), told)
-        merchants = np.array([merchant for merchant, _ in standing], DECISION["merchant"])
-        transactions = np.array([transaction for _, transaction in standing], DECISION["transaction_id"])
-        fraud = np.array([verdict == "fraud" for _, _, verdict in standing.values()], np.bool_)
-        return cls(_identities(merchants, transactions), fraud)
+        told = [np.zeros(0, _LABEL), *map(_labels, batches)]
+        rows: Rows = np.concatenate(told)
+        rows = rows[np.lexsort([rows[name] for name in ("legit", "label_id", "known_us", *_NAMES)])]
+        last = np.ones(len(rows), np.bool_)
+        last[:-1] = (rows["merchant"][1:] != rows["merchant"][:-1]) | (
+            rows["transaction_id"][1:] != rows["transaction_id"][:-1]
+        )
+        standing = rows[last]
+        return cls(_identities(standing["merchant"], standing["transaction_id"]), ~standing["legit"])
 
     def truths(self, rows: Rows, known_until_us: int) -> Truths:
         """Return a `Truth` for each decision, as known at a time."""
