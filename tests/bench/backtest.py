@@ -145,6 +145,7 @@ def numbers(decisions: int, took_s: float, used_s: float) -> dict[str, float]:
     return {
         "decisions_per_s": round(decisions / took_s),
         "cpu_s_per_million": round(used_s / decisions * 1e6, 2),
+        "decisions_per_cpu_s": round(decisions / used_s),
         "wall_s": round(took_s, 2),
     }
 

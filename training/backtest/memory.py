@@ -33,4 +33,4 @@ class MemoryArchive:
 
 def _group(batch: pa.RecordBatch) -> Group:
     times = np.asarray(batch.column(TIMES["decisions"]))
-    return Group(len(times), int(times.min(initial=0)), int(times.max(initial=0)))
+    return Group(len(times), int(times.min()), int(times.max())) if len(times) else Group(0, 0, 0)

@@ -35,7 +35,8 @@ _STYLE: Final = """
   --line: #2b3d46; --tide: #4cc3cf; --bad: #ff8a8f; } }
 body { margin: 0 auto; max-width: 74rem; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem; color: var(--tide); }
-p, li { max-width: 48rem; } blockquote { margin: 1rem 0; padding: .1rem 1rem; background: var(--card);
+h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
+p, li { max-width: 62rem; } blockquote { margin: 1rem 0; padding: .1rem 1rem; background: var(--card);
   border-left: .3rem solid var(--tide); border-radius: .3rem; }
 div { overflow-x: auto; margin: .8rem 0; border: 1px solid var(--line); border-radius: .5rem; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
@@ -229,6 +230,7 @@ def _reading(told: Numbers) -> Iterator[str]:
     yield "- Bundle and lists are as old as they were then, by this policy's ladder; the policy itself counts as fresh."
     yield "- *Good* is what a label says, *presumed good* what was approved and not called fraud for a week,"
     yield "  *not known* the rest."
+    yield "- Frauds are labelled more often than good payments: look at both counts before you trust what it saves."
     if told["brakes"] == "none":
         yield "- No rule of this policy that acts has a brake."
     else:

@@ -30,13 +30,24 @@ class Group(NamedTuple):
 
 
 def cut(groups: Iterable[Group], span: Span, parts: int) -> tuple[Span, ...]:
-    """Return a span cut into up to `parts` that meet, each of about as many rows; a group's first time is a cut."""
+    """Return a span cut into up to `parts` that meet, each of about as many rows.
+
+    Within a group rows are taken to come evenly over its time.
+    """
     met = sorted((group for group in groups if group.meets(span)), key=lambda group: group.first_us)
-    counted = np.cumsum([group.rows for group in met])
-    wanted = [counted[-1] * part / parts for part in range(1, parts)] if met else []
-    cuts = {met[int(np.searchsorted(counted, rows, side="right"))].first_us for rows in wanted}
+    whole = sum(group.rows for group in met)
+    cuts = {_time_of(met, whole * part // parts) for part in range(1, parts)} if met else set()
     edges = [span.from_us, *sorted(at for at in cuts if span.from_us < at < span.to_us), span.to_us]
     return tuple(Span(*pair) for pair in itertools.pairwise(edges))
+
+
+def _time_of(groups: Sequence[Group], row: int) -> int:
+    """Return about when a row was made, counted over groups in the order of their times."""
+    for group in groups:
+        if row < group.rows:
+            return group.first_us + (group.last_us + 1 - group.first_us) * row // group.rows
+        row -= group.rows
+    return groups[-1].last_us
 
 
 def within(batch: pa.RecordBatch, table: Table, span: Span) -> pa.RecordBatch:
