@@ -73,9 +73,9 @@ def test_numbers_are_the_same_in_json_and_on_the_page() -> None:
 
 
 def test_an_amount_of_an_unknown_currency_is_told_in_minor_units() -> None:
-    one = Example(1_000, "site-1.g0.0123456789abcdef.L1.7", "XXX", "card-1", 0, 3, 1, 0, True, START_US)
+    one = Example(1_000, "site-1.g0.0123456789abcdef.L1.7", "ZZZ", "card-1", 0, 3, 1, 0, True, START_US)
 
-    assert "1,000 XXX" in render.markdown(told(examples={change: [one] for change in Change}))
+    assert "1,000 ZZZ" in render.markdown(told(examples={change: [one] for change in Change}))
 
 
 @pytest.fixture
