@@ -9,13 +9,14 @@ import time
 from actors.gate.answers import warm as warm_answers
 from tidegate.attribution import warm as warm_attribution
 from tidegate.features.kernel import warm as warm_features
+from tidegate.policy.columns import warm as warm_rules
 from tidegate.trees import warm as warm_trees
 
 
 def main() -> None:
     """Compile every kernel by using it once."""
     started = time.perf_counter()
-    for warm in (warm_features, warm_trees, warm_attribution, warm_answers):
+    for warm in (warm_features, warm_trees, warm_attribution, warm_rules, warm_answers):
         warm()
     sys.stdout.write(f"kernels compiled in {time.perf_counter() - started:.1f} s\n")
 

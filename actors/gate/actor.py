@@ -37,6 +37,7 @@ from tidegate.clock import Clock, EventClock, SystemClock
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError
 from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
+from tidegate.policy.columns import warm as warm_rules
 from tidegate.settings import SiteSettings
 
 T = TypeVar("T")
@@ -198,6 +199,7 @@ class GateHost:
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
         warm()
+        warm_rules()
         scorer = active_scorer(self._shelf)
         gate, _ = open_gate(
             settings=settings,
