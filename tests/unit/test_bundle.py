@@ -166,5 +166,5 @@ def test_a_bundle_with_a_rule_that_does_not_compile_is_refused_with_the_rule_and
     rule = {"number": 1, "id": "loops", "state": "active", "when": "[1].all(x, x > 0)", "outcome": "review"}
     policy["rules"] = [rule | {"reason": "RULE_OTHER", "text": "t"}]
 
-    with pytest.raises(BundleError, match="policy: loops: character 1: .*; package the model with another policy"):
+    with pytest.raises(BundleError, match=r"policy: loops: character 1: .*; package the model with another policy"):
         decode(_said(bundle_files, policy=policy))
