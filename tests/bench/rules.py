@@ -3,7 +3,7 @@
 from typing import Final
 
 from tidegate.decision import OutcomeWord
-from tidegate.lists import ListEntry, ListName, Lists
+from tidegate.lists import Content, ListName, parse
 from tidegate.policy.terms import Policy, Rule, RuleState
 
 LISTED: Final = 1_000
@@ -15,7 +15,7 @@ _RULES: Final[tuple[tuple[str, str, OutcomeWord, str], ...]] = (
     ("sum-1h", "card_sum_1h > 300000.0", "review", "RULE_VELOCITY_AMOUNT"),
     ("sum-24h", "card_sum_24h > 900000.0 && amount > 20000.0", "decline", "RULE_VELOCITY_AMOUNT"),
     ("amount-cap", "amount > 500000.0", "decline", "RULE_AMOUNT"),
-    ("amount-online", "channel == 'card_not_present' && amount > 250000.0", "review", "RULE_AMOUNT"),
+    ("amount-online", "channel == 'online' && amount > 250000.0", "review", "RULE_AMOUNT"),
     ("unusual", "amount_ratio > 40.0 && card_history >= 5.0", "challenge", "RULE_AMOUNT_UNUSUAL"),
     ("unusual-spread", "amount_spread > 60.0 && amount > 50000.0", "review", "RULE_AMOUNT_UNUSUAL"),
     ("new-card", "card_history == 0.0 && amount > 150000.0", "challenge", "RULE_NEW_CARD"),
@@ -49,11 +49,8 @@ def twenty_rules() -> Policy:
     return Policy(name="bench", rules=tuple(rules))
 
 
-def full_lists() -> Lists:
+def full_lists() -> Content:
     """Return lists that a payment is looked up in and isn't on."""
-    entries = [
-        ListEntry(list=name, entity="card", value=f"listed-{name.value}-{number}")
-        for name in ListName
-        for number in range(LISTED)
-    ]
-    return Lists(version=1, entries=tuple(entries))
+    names = (ListName.HARD_BLOCK, ListName.ALLOW, ListName.SOFT_BLOCK)
+    entries = (f"{name},card,listed-{name}-{number}" for name in names for number in range(LISTED))
+    return parse("bench", ["list,entity,value", *entries])

@@ -21,6 +21,7 @@ from tests.bench.stored import Stored
 from tests.servers import redis_server
 from tidegate.clock import rfc3339
 from tidegate.payment import PaymentRequest
+from tidegate.policy.grammar import parse
 from tidegate.policy.oracle import Oracle
 from tidegate.records import FEATURE_SLOTS
 
@@ -114,5 +115,6 @@ def test_the_benchs_rules_are_twenty_that_compile_and_its_lists_hold_three_thous
     rules = twenty_rules().rules
 
     assert len({rule.id for rule in rules}) == 20
+    assert [parse(rule.when) for rule in rules]
     assert Oracle([rule.when for rule in rules])
-    assert len(full_lists().entries) == 3_000
+    assert full_lists().entries == 3_000

@@ -15,6 +15,7 @@ import typer.main
 
 from edge_nodes.cli import app
 from tidegate.payment import PaymentRequest
+from tidegate.sandbox import table
 from training.options import parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +122,11 @@ def test_the_readme_starts_with_the_two_commands_and_asks_the_door_something() -
 
     assert read[:2] == [["make", "up"], ["make", "test"]]
     assert "curl" in {words[0] for words in read}
+
+
+def test_the_table_of_test_cards_is_that_of_the_code() -> None:
+    told = "replace the table in docs/calling.md by what `tidegate.sandbox.table()` returns"
+    assert (ROOT / "docs" / "calling.md").read_text().endswith(table()), told
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
