@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 import uvicorn
 
 from actors.gate.activation import Activator
-from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.kernels import warm
 from actors.gate.orders import Orders
 from actors.gate.replay import Replay, told
 from actors.gate.service import Service
@@ -37,7 +37,6 @@ from tidegate.clock import Clock, EventClock, SystemClock
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError
 from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
-from tidegate.policy.columns import warm as warm_rules
 from tidegate.settings import SiteSettings
 
 T = TypeVar("T")
@@ -199,7 +198,6 @@ class GateHost:
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
         warm()
-        warm_rules()
         scorer = active_scorer(self._shelf)
         gate, _ = open_gate(
             settings=settings,
