@@ -1,6 +1,6 @@
 """The command line of a site.
 
-`tidegate up`, `run`, `doctor`, `train`, `backtest`, `bundle`, `policy`, `lists`, `replay`, `decision`,
+`tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `bundle`, `policy`, `lists`, `replay`, `decision`,
 `reasons`, `key`, `journal`.
 """
 
@@ -10,27 +10,31 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from actors.gate.activation import golden_of_model
 from actors.journal.disk import PosixDisk
 from actors.journal.layout import epoch_names
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
+from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from edge_nodes import backtests, decisions, keyfile, policies
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite
 from edge_nodes.loading import Configs, load
-from edge_nodes.node import Site, shelf_of, site, train, training_cluster
+from edge_nodes.node import Site, shelf_of, site, train, training_cluster, tune
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
+from tidegate.policy.check import examine
 from tidegate.records import Lane
 from tidegate.settings import SiteSettings
 
@@ -172,6 +176,29 @@ def train_bundle(
     _say(f"next: tidegate bundle activate {bundle}{named}")
 
 
+@app.command("tune", context_settings=_PASSED_ON)
+def tune_settings(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="JSON file for what is found; `tidegate train --params` takes it")],
+    *,
+    config: Configs = None,
+    address: Annotated[
+        str | None, typer.Option(help="dashboard of a running Ray cluster, with RAY_AUTH_TOKEN; else one is started")
+    ] = None,
+) -> None:
+    """Search for settings as a Ray job, on weeks before those that a training would test on.
+
+    Further options are the job's own, such as `--source FILE --mapping M --trials 20 --before 2018-08-08`.
+    """
+    settings, job = load(config), [*context.args, "--params-out", str(out)]
+    if address is not None:
+        found = tune(settings, address, dict(os.environ), _say, *job)
+    else:
+        with training_cluster(settings, _say) as running:
+            found = tune(settings, running.dashboard, running.environment, _say, *job)
+    _say(f"next: tidegate train --params {found}")
+
+
 @bundle_app.command("list")
 def bundle_list(config: Configs = None) -> None:
     """Name the site's bundles, oldest first, with what the gate said and who overrode it; the active has a star."""
@@ -199,7 +226,10 @@ def bundle_activate(
     bundle: Annotated[str, typer.Argument(help="an id that `list` shows")], config: Configs = None
 ) -> None:
     """Make a bundle the one that decides from the gate's next start on; one that failed its gate needs an override."""
-    shelf_of(load(config)).activate(BundleId(bundle))
+    shelf = shelf_of(load(config))
+    scorer = Scorer(shelf.load(BundleId(bundle)))
+    examine(bundle, scorer.bundle.manifest.policy, golden_of_model(scorer), time.perf_counter)
+    shelf.activate(BundleId(bundle))
     _say(f"{bundle} is active from the next start of the site on; start it (again)")
 
 

@@ -35,6 +35,7 @@ _TOKEN_BYTES: Final = 40
 _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
+_SEARCH_S_MAX: Final = 14_400.0  # two hundred trials of a minute, and an hour to spare
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
@@ -183,23 +184,33 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     Raises:
         TemporaryError: the job failed; its reason was printed.
     """
-    last = follow(
-        "training",
-        environment,
-        say,
-        "training.submit",
-        "--address",
-        dashboard,
-        "--bundles",
-        str(_bundles(settings)),
-        *job,
-    )
-    told: dict[str, Any] = json.loads(last)
+    told = _job(settings, dashboard, environment, say, *job)
     metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
     say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
     for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
         say(f"the gate refuses it: {reason}")
     return BundleId(told["bundle"])
+
+
+def tune(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> Path:
+    """Search for settings as a Ray job; return the file that `train --params` takes.
+
+    Raises:
+        TemporaryError: the job failed; its reason was printed.
+    """
+    told = _job(settings, dashboard, environment, say, "--deadline-s", str(_SEARCH_S_MAX), *job)
+    found, before = told["average_precision"], told["average_precision_before"]
+    say(f"of {told['trials']} settings the best: average precision {found:.4f} on {', '.join(told['weeks'])}")
+    say(f"the settings in use: {before:.4f}")
+    return Path(told["params"])
+
+
+def _job(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> dict[str, Any]:
+    """Submit a job, tell how far it is, and return its result."""
+    where = ("--address", dashboard, "--bundles", str(_bundles(settings)))
+    last = follow("training", environment, say, "training.submit", *where, *job)
+    told: dict[str, Any] = json.loads(last)
+    return told
 
 
 def follow(name: str, environment: dict[str, str], say: Say, module: str, *arguments: str) -> str:
