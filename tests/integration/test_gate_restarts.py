@@ -35,20 +35,27 @@ from tidegate.errors import TidegateError
 from tidegate.settings import SiteSettings
 
 ray.init(address=sys.argv[1], namespace="tidegate", log_to_driver=False, logging_level="error")
-settings = SiteSettings.model_validate_json(sys.argv[2])
-gate = spawn_gate(settings, build="edge_nodes.http.app:build", keys=Path(sys.argv[3]).read_bytes())
+gates = {}
 
-def ready():
+def spawn(site, settings, keys):
+    settings = SiteSettings.model_validate_json(settings)
+    gates[site] = spawn_gate(settings, build="edge_nodes.http.app:build", keys=Path(keys).read_bytes())
+
+def ready(site):
     told = []
     try:
-        gate.wait_ready(told.append)
+        gates[site].wait_ready(told.append)
     except TidegateError as error:
         return {"error": error.message, "told": told}
     return {"error": None, "told": told}
 
-asked = {"ready": ready, "why": gate.why_not_ready, "pid": gate.pid, "stop": gate.stop}
+def asked(name):
+    return lambda site: getattr(gates[site], name)()
+
+does = {"spawn": spawn, "ready": ready, "why": asked("why_not_ready"), "pid": asked("pid"), "stop": asked("stop")}
 for line in sys.stdin:
-    print("told", json.dumps(asked[line.strip()]()), flush=True)
+    what, *given = json.loads(line)
+    print("told", json.dumps(does[what](*given)), flush=True)
 """
 
 
@@ -59,34 +66,51 @@ class Cluster(Protocol):
     environment: dict[str, str]
 
 
-class Gate:
-    """A gate of the cluster, and the program that made it and asks for it."""
+class Program:
+    """A program of the cluster that makes gates and asks for them."""
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.folder = folder
-        self.port = _free_port()
-        self.key, stored = make_key("all", frozenset(Scope), os.urandom)
-        (folder / "keys.json").write_bytes(dump_keys(KeyFile(keys=(stored,))))
-        layer = {"site": folder.name, "data_dir": str(folder), "machine_mark": str(folder.parent / "mark")}
-        settings = json.dumps(layer | {"door": {"port": self.port}})
-        self._program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, cluster.address, settings, str(folder / "keys.json")],
+    def __init__(self, cluster: Cluster) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, cluster.address],
             env={**cluster.environment, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def tell(self, what: str) -> Any:
+    def tell(self, *what: str) -> Any:
         """Have the program do something; return its answer."""
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        self._program.stdin.write(f"{what}\n")
-        self._program.stdin.flush()
-        for line in self._program.stdout:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
             if line.startswith("told "):  # Ray prints there, too
                 return json.loads(line.removeprefix("told "))
         raise AssertionError(f"the program ended at {what!r}")
+
+    def close(self) -> None:
+        """End the program."""
+        self._process.communicate(timeout=READY_S)
+        assert self._process.returncode == 0
+
+
+class Gate:
+    """A gate of the cluster, which a program makes and asks for."""
+
+    def __init__(self, program: Program, folder: Path) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.key, stored = make_key("all", frozenset(Scope), os.urandom)
+        (folder / "keys.json").write_bytes(dump_keys(KeyFile(keys=(stored,))))
+        layer = {"site": folder.name, "data_dir": str(folder), "machine_mark": str(folder.parent / "mark")}
+        settings = json.dumps(layer | {"door": {"port": self.port}})
+        self._program = program
+        program.tell("spawn", folder.name, settings, str(folder / "keys.json"))
+
+    def tell(self, what: str) -> Any:
+        """Have the program do something with this gate; return its answer."""
+        return self._program.tell(what, self.folder.name)
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         """Send one request to the door."""
@@ -98,14 +122,6 @@ class Gate:
             return response.status, json.loads(response.read())
         finally:
             connection.close()
-
-    def close(self) -> None:
-        """Stop gate and program."""
-        try:
-            self.tell("stop")
-        finally:
-            self._program.communicate(timeout=READY_S)
-        assert self._program.returncode == 0
 
 
 def _free_port() -> int:
@@ -129,13 +145,18 @@ def _site(folder: Path, bundle_files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gate(
-    ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]
-) -> Iterator[Gate]:
-    made = Gate(ray_cluster, _site(tmp_path_factory.mktemp("restarts") / "comes-back", bundle_files))
-    assert made.tell("ready")["error"] is None
+def program(ray_cluster: Cluster) -> Iterator[Program]:
+    made = Program(ray_cluster)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def gate(program: Program, tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]) -> Iterator[Gate]:
+    made = Gate(program, _site(tmp_path_factory.mktemp("restarts") / "comes-back", bundle_files))
+    assert made.tell("ready")["error"] is None
+    yield made
+    made.tell("stop")
 
 
 def _payment(caller: int, number: int) -> dict[str, Any]:
@@ -220,7 +241,7 @@ def _spoil_mark(folder: Path) -> None:
     ("spoil", "said"), [(_break_bundle, "b-"), (_forget_bundle, "no bundle is active"), (_spoil_mark, "machine mark")]
 )
 def test_a_gate_that_only_a_person_can_mend_stays_up_and_says_why(
-    ray_cluster: Cluster,
+    program: Program,
     tmp_path: Path,
     bundle_files: dict[str, bytes],
     spoil: Callable[[Path], None],
@@ -228,7 +249,7 @@ def test_a_gate_that_only_a_person_can_mend_stays_up_and_says_why(
 ) -> None:
     folder = _site(tmp_path / "stays", bundle_files)
     spoil(folder)
-    gate = Gate(ray_cluster, folder)
+    gate = Gate(program, folder)
 
     error = gate.tell("ready")["error"]
     pid = gate.tell("pid")
@@ -239,16 +260,16 @@ def test_a_gate_that_only_a_person_can_mend_stays_up_and_says_why(
     assert (status, body["ready"]) == (503, False)
     assert said in body["why"]
     assert gate.tell("pid") == pid
-    gate.close()
+    gate.tell("stop")
 
 
 def test_a_gate_whose_port_is_taken_says_who_has_to_do_what(
-    ray_cluster: Cluster, tmp_path: Path, bundle_files: dict[str, bytes]
+    program: Program, tmp_path: Path, bundle_files: dict[str, bytes]
 ) -> None:
-    gate = Gate(ray_cluster, _site(tmp_path / "taken", bundle_files))
+    gate = Gate(program, _site(tmp_path / "taken", bundle_files))
     with socket.create_server(("127.0.0.1", gate.port)):
         error = gate.tell("ready")["error"]
 
     assert f"door: 127.0.0.1:{gate.port} can't be listened on" in error
     assert "set door.port" in error
-    gate.close()
+    gate.tell("stop")

@@ -26,7 +26,7 @@ MEASURED = re.compile(r"\b\d[\d.,]*\s?(?:ms|µs|ns|MiB/s|decisions a second|deci
 PLACEHOLDER = re.compile(r"\$\((?:[^()]|\([^()]*\))*\)")
 
 
-def _fenced(text: str) -> list[str]:
+def fenced(text: str) -> list[str]:
     """Return the commands of the shell blocks of a document, joined where a line or a quote goes on."""
     commands, held = [], ""
     for line in "".join(FENCE.findall(text)).splitlines():
@@ -42,7 +42,7 @@ def _fenced(text: str) -> list[str]:
 
 COMMANDS = list(
     dict.fromkeys(
-        command for text in map(Path.read_text, DOCUMENTS) for command in [*_fenced(text), *INLINE.findall(text)]
+        command for text in map(Path.read_text, DOCUMENTS) for command in [*fenced(text), *INLINE.findall(text)]
     )
 )
 IDS = [command.splitlines()[0][:40] for command in COMMANDS]
@@ -117,7 +117,7 @@ def test_every_command_in_a_document_is_real(command: str) -> None:
 
 
 def test_the_readme_starts_with_the_two_commands_and_asks_the_door_something() -> None:
-    read = [_words(command)[:2] for command in _fenced((ROOT / "README.md").read_text())]
+    read = [_words(command)[:2] for command in fenced((ROOT / "README.md").read_text())]
 
     assert read[:2] == [["make", "up"], ["make", "test"]]
     assert "curl" in {words[0] for words in read}
