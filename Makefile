@@ -1,6 +1,6 @@
 # The house's doors. `make up` and `make test` are all a newcomer needs; each sets up what it needs, nothing global.
 UV_VERSION := 0.13.9
-PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON := $(shell for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 UV := .uv/bin/uv
 BIN := .venv/bin
@@ -52,7 +52,7 @@ bench: setup
 
 lock: | $(UV)
 	$(UV) lock --quiet
-	for group in edge training dev; do \
+	for group in edge training dev bentoml; do \
 		$(UV) export --quiet --frozen --no-emit-project --no-header --no-annotate --format requirements-txt \
 			--no-default-groups --group $$group --output-file locks/$$group.txt >/dev/null || exit 1; done
 	rm uv.lock

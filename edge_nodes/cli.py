@@ -1,4 +1,4 @@
-"""The command line of a site: `tidegate up`, `run`, `train`, `bundle`, `replay`, `decision`, `journal`."""
+"""The command line of a site: `tidegate up`, `run`, `doctor`, `train`, `bundle`, `replay`, `decision`, `journal`."""
 
 import http.client
 import json
@@ -15,10 +15,16 @@ import typer
 from actors.journal.disk import PosixDisk
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
+from actors.scorer.shelf import Shelf
 from edge_nodes import decisions, keyfile
+from edge_nodes.doctor import examination
+from edge_nodes.doctor.linux import LinuxMachine
+from edge_nodes.doctor.site import FolderSite
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, shelf_of, site, train, training_cluster
-from tidegate.errors import SettingsError, TemporaryError, TidegateError
+from tidegate.catalogue import markdown
+from tidegate.clock import SystemClock, rfc3339
+from tidegate.errors import BundleError, SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
 from tidegate.records import Lane
 from tidegate.settings import SiteSettings
@@ -149,25 +155,57 @@ def train_bundle(
         with training_cluster(settings, _say) as running:
             bundle = train(settings, running.dashboard, running.environment, _say, *job)
     named = "".join(f" --config {path}" for path in config or ())
+    gate = shelf_of(settings).load(bundle).manifest.gate
+    if gate is None or not gate.passed:
+        _say(f"next: train on more or better payments, or tidegate bundle override {bundle} --by NAME --why WHY{named}")
+        return
     _say(f"next: tidegate bundle activate {bundle}{named}")
 
 
 @bundle_app.command("list")
 def bundle_list(config: Configs = None) -> None:
-    """Name the site's bundles, oldest first; the active one has a star."""
+    """Name the site's bundles, oldest first, with what the gate said and who overrode it; the active has a star."""
     shelf = shelf_of(load(config))
     active = shelf.active()
     for bundle in shelf.ids():
-        _say(f"{'*' if bundle == active else ' '} {bundle}")
+        _say(f"{'*' if bundle == active else ' '} {bundle}  {_standing(shelf, bundle)}")
+
+
+def _standing(shelf: Shelf, bundle: BundleId) -> str:
+    """Return what the gate said of a bundle, and who overrode it."""
+    try:
+        manifest = shelf.load(bundle).manifest
+    except BundleError as error:
+        return error.message
+    gate, override = manifest.gate, manifest.override
+    said = "never judged" if gate is None else "passed" if gate.passed else f"failed: {'; '.join(gate.reasons)}"
+    if override is None:
+        return f"gate {said}"
+    return f"gate {said}; overridden by {override.by} at {rfc3339(override.at_us)}: {override.why}"
 
 
 @bundle_app.command("activate")
 def bundle_activate(
     bundle: Annotated[str, typer.Argument(help="an id that `list` shows")], config: Configs = None
 ) -> None:
-    """Make a bundle the one that decides from the gate's next start on."""
+    """Make a bundle the one that decides from the gate's next start on; one that failed its gate needs an override."""
     shelf_of(load(config)).activate(BundleId(bundle))
     _say(f"{bundle} is active from the next start of the site on; start it (again)")
+
+
+@bundle_app.command("override")
+def bundle_override(
+    bundle: Annotated[str, typer.Argument(help="an id that `list` shows")],
+    *,
+    by: Annotated[str, typer.Option(help="who answers for it")],
+    why: Annotated[str, typer.Option(help="the reason, for whoever asks later")],
+    config: Configs = None,
+) -> None:
+    """Record that somebody wants a bundle although its gate said no: a copy that says so, under an id of its own."""
+    made = shelf_of(load(config)).override(BundleId(bundle), by=by, why=why, at_us=SystemClock().now_us())
+    named = "".join(f" --config {path}" for path in config or ())
+    _say(f"{made} is {bundle} with the override of {by}")
+    _say(f"next: tidegate bundle activate {made}{named}")
 
 
 @app.command()
@@ -197,6 +235,35 @@ def replay(  # noqa: PLR0913 - options of a command
     bounds = {"--limit": limit, "--seconds": seconds}
     command += [text for name, value in bounds.items() if value is not None for text in (name, str(value))]
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
+
+
+@app.command()
+def reasons() -> None:
+    """Print the catalogue of reasons, as docs/reasons.md has it."""
+    typer.echo(markdown(), nl=False)
+
+
+@app.command()
+def doctor(
+    *,
+    config: Configs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object, for programs")] = False,
+) -> None:
+    """Say whether the site can keep its promises on this machine, and what to do where it can't; changes nothing.
+
+    Exits with 1 where something fails. Reads the whole journal, as a start does. Run it as the site's user.
+    """
+    machine = LinuxMachine()
+    found = list(examination.machine_findings(machine))
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        found.insert(0, examination.of_refused(error))
+    else:
+        found += examination.site_findings(machine, FolderSite(settings), settings)
+    for line in [examination.as_json(found)] if as_json else examination.lines(found):
+        _say(line)
+    raise typer.Exit(0 if examination.healthy(found) else 1)
 
 
 @journal_app.command("verify")

@@ -22,6 +22,11 @@ def path_of(settings: SiteSettings) -> Path:
     return Path(settings.data_dir) / "keys.json"
 
 
+def demo_path(settings: SiteSettings) -> Path:
+    """Return where the demo's key is shown."""
+    return Path(settings.data_dir) / "demo.key"
+
+
 def stored(settings: SiteSettings) -> KeyFile:
     """Return a site's keys; none where there is no file.
 
@@ -72,7 +77,7 @@ def remove_key(settings: SiteSettings, name: str) -> None:
 
 def demo_key(settings: SiteSettings) -> str:
     """Return the demo's key, for all scopes; it is made where there is none."""
-    shown = Path(settings.data_dir) / "demo.key"
+    shown = demo_path(settings)
     names = {key.name for key in stored(settings).keys}
     if DEMO in names and shown.exists():
         return shown.read_text()

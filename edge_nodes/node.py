@@ -33,10 +33,14 @@ _TOKEN_BYTES: Final = 40
 """Of which the mark's eight are no secret to who reads another process's environment; 32 random ones are."""
 _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
+_FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
-_NODE: Final = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
+FOLDER_PREFIX: Final = "tg-"
+"""How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
+_NODES: Final = 200
+AGENT_PORT: Final = 52365
+"""Where Ray's job agent listens, which `ray.init` can't be told: a cluster whose agent finds it taken takes no jobs."""
 
 Say = Callable[[str], None]
 
@@ -46,6 +50,32 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def node_address() -> str:
+    """Return a loopback address whose agent port is free: clusters of one machine need one each.
+
+    Not 127.0.0.1, which Ray replaces by the machine's outside address. Two that start at once begin to look elsewhere.
+
+    Raises:
+        TemporaryError: all are taken.
+    """
+    for number in range(_NODES):
+        address = f"127.0.0.{2 + (os.getpid() + number) % _NODES}"
+        if not refused(address, AGENT_PORT):
+            return address
+    raise TemporaryError(f"port {AGENT_PORT} is taken on {_NODES} addresses of the loopback: stop what left it so")
+
+
+def refused(host: str, port: int) -> str:
+    """Return why nobody could listen there now; empty where it is free. Holds it for a moment."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +128,7 @@ def cluster(mark: str) -> Iterator[Cluster]:
     os.environ.update(environment)
     import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
         address, dashboard = _start(folder)
         try:
             yield Cluster(address, dashboard, environment)
@@ -124,7 +154,7 @@ def _start(folder: str) -> tuple[str, str]:
                 namespace="tidegate",
                 log_to_driver=False,
                 logging_level="warning",
-                _node_ip_address=_NODE,
+                _node_ip_address=node_address(),
                 _temp_dir=folder,
             )
         except (RuntimeError, OSError, TimeoutError) as error:
@@ -165,6 +195,8 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     told: dict[str, Any] = json.loads(last)
     metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
     say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
+    for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
+        say(f"the gate refuses it: {reason}")
     return BundleId(told["bundle"])
 
 
@@ -215,14 +247,11 @@ def _resolved(settings: SiteSettings) -> SiteSettings:
         SettingsError: another program listens on the port: better known now than after a training.
     """
     door = settings.door
-    with socket.socket(socket.AF_INET6 if ":" in door.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((door.host, door.port))
-        except OSError as error:
-            told = f"door: {door.host}:{door.port} can't be listened on ({error.strerror})"
-            raise SettingsError(f"{told}; stop who does, or set door.port") from error
-        port = int(probe.getsockname()[1])
+    why = refused(door.host, door.port)
+    if why:
+        told = f"door: {door.host}:{door.port} can't be listened on ({why})"
+        raise SettingsError(f"{told}; stop who does, or set door.port")
+    port = door.port or free_port()
     changes = {
         "data_dir": str(Path(settings.data_dir).resolve()),
         "machine_mark": str(Path(settings.machine_mark).resolve()),
@@ -244,7 +273,7 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
         shelf = shelf_of(settings)
         if shelf.active() is None:
             say("training the first model (about a minute)")
-            shelf.activate(train(settings, running.dashboard, running.environment, say, *job))
+            shelf.activate(train(settings, running.dashboard, running.environment, say, *_FIRST_MODEL, *job))
         from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
 
         gate = spawn_gate(settings, build=BUILD, keys=keys)

@@ -7,6 +7,7 @@ import sys
 import time
 
 from actors.gate.answers import warm as warm_answers
+from tidegate.attribution import warm as warm_attribution
 from tidegate.features.kernel import warm as warm_features
 from tidegate.trees import warm as warm_trees
 
@@ -14,7 +15,7 @@ from tidegate.trees import warm as warm_trees
 def main() -> None:
     """Compile every kernel by using it once."""
     started = time.perf_counter()
-    for warm in (warm_features, warm_trees, warm_answers):
+    for warm in (warm_features, warm_trees, warm_attribution, warm_answers):
         warm()
     sys.stdout.write(f"kernels compiled in {time.perf_counter() - started:.1f} s\n")
 

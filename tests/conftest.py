@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tidegate.bundle import Calibration, DataVersion
+from tidegate.bundle import Calibration, DataVersion, GateVerdict
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.limits import DAY_US
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.settings import site_settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def bundle_files() -> dict[str, bytes]:
     """A small real bundle: an XGBoost model trained on random vectors, packaged as any other."""
     import xgboost as xgb  # noqa: PLC0415 - seconds of imports, for those who ask for a model
 
-    from training.package import assemble  # noqa: PLC0415 - as above
+    from training.package import Judged, assemble  # noqa: PLC0415 - as above
 
     rng = np.random.default_rng(11)
     rows = (rng.normal(size=(4_000, FEATURE_COUNT)) * 1_000).astype(np.float32)
@@ -86,6 +86,7 @@ def bundle_files() -> dict[str, bytes]:
         policy=Policy(),
         trained_at_us=NOW_US - DAY_US,
         seed=3,
+        judged=Judged(gate=GateVerdict(passed=True, reasons=("it is a test's",))),
     )
 
 

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Final, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tidegate.attribution import check_covers
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import Floats, PackedTrees
 
 SCHEMA_VERSION: Final = 1
@@ -26,6 +27,10 @@ PROBABILITY_TOLERANCE: Final = 1e-6
 CALIBRATION_POINTS_MAX: Final = 64
 MANIFEST: Final = "manifest.json"
 PARTS: Final = ("model.ubj", "nodes.npy", "roots.npy", "golden_features.npy", "golden_margins.npy", "golden_probs.npy")
+ACTIVE: Final = "active"
+"""The file on a shelf of bundles that holds the id of the one that decides, and a newline."""
+COVERS: Final = "covers.npy"
+"""An addition to the parts: a bundle of before it decides as ever, and can't say why."""
 _ID_HEX: Final = 12
 
 
@@ -69,8 +74,37 @@ class Calibration(_Section):
         return self
 
 
+class GateVerdict(_Section):
+    """What the gate said of a model before it was packaged, and whom it stood against: None for a first model."""
+
+    passed: bool
+    against: str | None = None
+    reasons: Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
+
+
+class Override(_Section):
+    """Somebody's word that a bundle may decide although the gate said no."""
+
+    by: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S.*$", description="who answers for it")]
+    why: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\S.*$")]
+    at_us: Annotated[int, Field(ge=0)]
+
+
+class Profile(_Section):
+    """How a value was spread when the model was trained: shares between the edges, and of what was missing, last."""
+
+    edges: Annotated[tuple[float, ...], Field(max_length=16)]
+    shares: Annotated[tuple[float, ...], Field(min_length=2, max_length=18)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.shares) != len(self.edges) + 2:
+            raise ValueError("there must be a share before, between and behind the edges, and one of what is missing")
+        return self
+
+
 class Manifest(_Section):
-    """What a bundle says of itself; its digest is the bundle's id."""
+    """What a bundle says of itself; its digest is the bundle's id. What a release adds is optional."""
 
     schema_version: Annotated[int, Field(ge=1)]
     feature_fingerprint: str
@@ -84,11 +118,45 @@ class Manifest(_Section):
     calibration: Calibration
     policy: Policy
     parts: dict[str, Part]
+    intervals: dict[str, tuple[float, float]] | None = None
+    profile: dict[str, Profile] | None = None
+    gate: GateVerdict | None = None
+    override: Override | None = None
 
 
 def canonical(manifest: Manifest) -> bytes:
-    """Return a manifest's canonical JSON: what its id is the digest of."""
-    return json.dumps(manifest.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+    """Return a manifest's canonical JSON: what its id is the digest of. What isn't there has no part in it."""
+    said = {name: value for name, value in manifest.model_dump(mode="json").items() if value is not None}
+    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+
+
+def check_admitted(manifest: Manifest) -> None:
+    """Refuse a bundle that may not become active.
+
+    Raises:
+        BundleError: the gate said no, or was never asked, and nobody has recorded an override.
+    """
+    gate = manifest.gate
+    if manifest.override is not None or (gate is not None and gate.passed):
+        return
+    said = "was never judged" if gate is None else "failed: " + "; ".join(gate.reasons)
+    raise BundleError(f"gate: {said}; train again, or record who wants it and why: tidegate bundle override")
+
+
+def overridden(manifest: Manifest, *, by: str, why: str, at_us: int) -> Manifest:
+    """Return the manifest of the same model with somebody's override: another bundle, since its id is another.
+
+    Raises:
+        BundleError: the gate has passed it, or `by` or `why` says nothing.
+    """
+    if manifest.gate is not None and manifest.gate.passed:
+        raise BundleError("gate: has passed this bundle, there is nothing to override; activate it")
+    try:
+        override = Override(by=by, why=why, at_us=at_us)
+    except ValidationError as error:
+        field = error.errors()[0]
+        raise BundleError(f"override: {field['loc'][0]}: {field['msg']}; say who and why") from error
+    return manifest.model_copy(update={"override": override})
 
 
 def bundle_id(manifest: Manifest) -> BundleId:
@@ -137,6 +205,7 @@ class Bundle:
     golden_features: Floats
     golden_margins: Floats
     golden_probabilities: np.ndarray[Any, np.dtype[np.float64]]
+    covers: Floats | None = None
 
 
 def _manifest(data: bytes) -> Manifest:
@@ -154,7 +223,7 @@ def _manifest(data: bytes) -> Manifest:
 
 
 def _check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    for name in PARTS:
+    for name in (*PARTS, *(name for name in (COVERS,) if name in manifest.parts)):
         if name not in manifest.parts or name not in files:
             raise BundleError(f"{name}: missing; fetch or package the bundle again")
         data, said = files[name], manifest.parts[name]
@@ -179,5 +248,8 @@ def decode(files: Mapping[str, bytes]) -> Bundle:
     arrays = {name: load_array(name, files[name]) for name in PARTS[1:]}
     roots = arrays["roots.npy"].astype(np.int64)
     trees = PackedTrees(arrays["nodes.npy"], roots, np.float32(manifest.base_margin), FEATURE_COUNT)
+    covers = load_array(COVERS, files[COVERS]) if COVERS in manifest.parts else None
+    if covers is not None:
+        check_covers(trees, covers)
     golden = (arrays["golden_features.npy"], arrays["golden_margins.npy"], arrays["golden_probs.npy"])
-    return Bundle(bundle_id(manifest), manifest, trees, *golden)
+    return Bundle(bundle_id(manifest), manifest, trees, *golden, covers=covers)

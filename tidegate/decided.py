@@ -7,9 +7,12 @@ from tidegate.clock import rfc3339
 from tidegate.decision import NO_SCORE, REASONS, Mode, Outcome, RiskLevel
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.payment import CHANNELS, ENTRY_MODES
+from tidegate.policy.costs import Liability
 from tidegate.records import DECISION_BODY_BYTES, FEATURE_SLOTS, REASON_SLOTS, Lane, Record
 
-_BODY: Final = struct.Struct(f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQ")
+_BODY: Final = struct.Struct(
+    f"<64s32s64s32s64s3s2s4sBBHqq16sqq16s{FEATURE_SLOTS * 4}sfdBBBB{REASON_SLOTS}H16s16sQQH16sBBBB5Q"
+)
 if _BODY.size != DECISION_BODY_BYTES:
     raise AssertionError(f"the packed decision has {_BODY.size} bytes, its schema {DECISION_BODY_BYTES}")
 
@@ -19,7 +22,11 @@ def _text(field: bytes) -> str:
 
 
 class Decided(NamedTuple):
-    """All that one decision rested on and came to, in the order of `records.DECISION_FIELDS`."""
+    """All that one decision rested on and came to, in the order of `records.DECISION_FIELDS`.
+
+    `rules_*` have a bit for each rule of `policy`, by its number: those that were true (shadow ones included), those
+    that failed, those left out for this card or by their brake, and those that brought the outcome about.
+    """
 
     transaction_id: str
     merchant: str
@@ -50,6 +57,17 @@ class Decided(NamedTuple):
     config: str
     lists_version: int
     overlay_version: int
+    marks: int
+    policy: str
+    liability: Liability
+    mode_bundle: Mode
+    mode_lists: Mode
+    mode_policy: Mode
+    rules_hit: int
+    rules_failed: int
+    rules_suppressed: int
+    rules_braked: int
+    rules_deciding: int
 
     def to_body(self) -> bytes:
         """Return the fixed-width body of the decision's record."""
@@ -69,6 +87,9 @@ class Decided(NamedTuple):
             self.config.encode("ascii"),
             self.lists_version,
             self.overlay_version,
+            self.marks,
+            self.policy.encode("ascii"),
+            *self[31:],
         )
 
     @classmethod
@@ -76,10 +97,13 @@ class Decided(NamedTuple):
         """Return the decision that `body` stores; the exact inverse of `to_body`."""
         f = _BODY.unpack(body)
         reasons = tuple(number for number in f[24 : 24 + REASON_SLOTS] if number)
-        bundle, config, lists_version, overlay_version = f[24 + REASON_SLOTS :]
+        bundle, config, lists_version, overlay_version, marks, policy, liability = f[24 + REASON_SLOTS :][:7]
+        modes, masks = f[31 + REASON_SLOTS :][:3], f[34 + REASON_SLOTS :]
         words = (Outcome(f[20]), f[21], RiskLevel(f[22]), Mode(f[23]))
-        versions = (_text(bundle), _text(config), lists_version, overlay_version)
-        return cls._make((*map(_text, f[:8]), *f[8:16], _text(f[16]), *f[17:20], *words, reasons, *versions))
+        versions = (_text(bundle), _text(config), lists_version, overlay_version, marks, _text(policy))
+        parts = (Liability(liability), *map(Mode, modes))
+        texts, score = map(_text, f[:8]), f[17:20]
+        return cls._make((*texts, *f[8:16], _text(f[16]), *score, *words, reasons, *versions, *parts, *masks))
 
 
 _CHANNEL_WORDS: Final = {number: word for word, number in CHANNELS.items()}
@@ -120,6 +144,12 @@ def _newer(number: int) -> dict[str, str]:
 _LANE: Final = f"L{Lane.DECISIONS:d}"
 _LEVEL_WORDS: Final = tuple(level.name.lower() for level in RiskLevel)
 _MODE_WORDS: Final = tuple(mode.name.lower() for mode in Mode)
+_LIABILITY_WORDS: Final = tuple(bearer.name.lower() for bearer in Liability)
+
+
+def rule_numbers(mask: int) -> list[int]:
+    """Return the numbers of the rules whose bits are set."""
+    return [bit + 1 for bit in range(mask.bit_length()) if mask >> bit & 1]
 
 
 def answer(
@@ -132,12 +162,21 @@ def answer(
         "outcome": decided.outcome.word,
         "risk_score": None if decided.risk_score == NO_SCORE else decided.risk_score,
         "risk_level": _LEVEL_WORDS[decided.risk_level],
-        "probability": round(decided.probability, 6),
+        "probability": None if decided.risk_score == NO_SCORE else round(decided.probability, 6),
         "reasons": reason_words(decided.reasons),
         "mode": _MODE_WORDS[decided.mode],
+        "modes": {
+            "bundle": _MODE_WORDS[decided.mode_bundle],
+            "lists": _MODE_WORDS[decided.mode_lists],
+            "policy": _MODE_WORDS[decided.mode_policy],
+        },
         "decided_by": "edge",
         "site": site,
         "bundle": decided.bundle,
+        "policy": decided.policy,
+        "lists": decided.lists_version,
+        "rules": rule_numbers(decided.rules_deciding),
+        "liability": _LIABILITY_WORDS[decided.liability],
         "features_as_of": rfc3339(decided.features_as_of_us),
         "decided_at": rfc3339(record.time_us),
         "replayed": replayed,

@@ -3,6 +3,7 @@
 Each carries a stable `code` (RFC 9457's type in the answers of the door) and a message that says what to do.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -12,6 +13,11 @@ class FieldError:
 
     field: str
     message: str
+
+
+def joined(fields: Iterable[FieldError]) -> str:
+    """Return in one line which fields are wrong and what is expected of each."""
+    return "; ".join(f"{field.field}: {field.message}" for field in fields)
 
 
 class TidegateError(Exception):
@@ -51,6 +57,12 @@ class JournalError(TemporaryError):
     """The journal could not make a record durable. Nothing was answered; the gate restarts from what is durable."""
 
     code = "JOURNAL_FAILED"
+
+
+class DeadlineError(TemporaryError):
+    """The caller's deadline passed before anything was decided: nothing was changed; ask again with more time."""
+
+    code = "DEADLINE_PASSED"
 
 
 class DiskFullError(TemporaryError):

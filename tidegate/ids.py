@@ -16,6 +16,7 @@ MerchantId = NewType("MerchantId", str)
 TransactionId = NewType("TransactionId", str)
 BundleId = NewType("BundleId", str)
 LabelId = NewType("LabelId", str)
+PolicyId = NewType("PolicyId", str)
 
 Entropy = Callable[[int], bytes]
 """A source of `n` random bytes: `os.urandom` in life, a seeded one in simulation. Always passed in."""

@@ -32,6 +32,8 @@ CLOCK_STEP_BACK_US_TOLERATED: Final = 5 * SECOND_US  # NTP slews below this; a l
 # --- The door. ---
 HEAD_BYTES_MAX: Final = 32 * KIB  # a request line and headers; proxies add a few hundred bytes
 BODY_BYTES_MAX: Final = 64 * KIB  # a decision is 0.5 KiB
+CONNECTIONS_MAX: Final = 1_000  # tills and apps of a site, with room; below the files a process may open by default
+CONNECTION_IDLE_S_MAX: Final = 30.0  # between payments a till keeps its connection; who says nothing at all is cut, too
 BODY_S_MAX: Final = 5.0  # a body comes in one or two packets: whoever takes longer holds the place of another
 BATCH_ITEMS_MAX: Final = 1_000  # one batch keeps the loop busy for about 50 ms
 BATCH_BODY_BYTES_MAX: Final = 1 * MIB  # a thousand decisions of the largest permitted size
@@ -40,6 +42,14 @@ PAGE_SCAN_RECORDS_MAX: Final = 4_096  # a filter that matches nothing still answ
 INFLIGHT_REQUESTS_MAX: Final = 4_096  # beyond it the door answers 503 at once instead of queueing without end
 API_KEYS_MAX: Final = 10_000  # a site has tills, not customers
 LIVE_RECENT_ITEMS: Final = 50  # what the live page shows at a time
+
+# --- Deadlines that callers set. ---
+DEADLINE_MS_MAX: Final = 60_000  # a till that waits a minute has lost its payer
+DEADLINE_FLUSH_READINGS: Final = 512  # five of them are above the 99th percentile, so one hiccup moves nothing
+DEADLINE_FLUSH_RENEWED: Final = 64  # sorting the readings takes 20 µs: not at each request
+
+# --- The sandbox. ---
+SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter than a test that waits for it
 
 # --- The gate's own life. ---
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
@@ -64,6 +74,17 @@ ANSWERS_AGE_US: Final = 40 * DAY_US  # as far back as a label still counts: it f
 ANSWERS_MAX: Final = 5_000_000  # ids: eight days at seven decisions a second; 160 MiB
 ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
 
+# --- What a machine must have for a site, as `tidegate doctor` judges it. ---
+FLUSH_P50_US_BUDGET: Final = 150  # of the 250 that a decision has at its median, deciding takes the rest
+FLUSH_P99_US_BUDGET: Final = 800  # of the thousand that it has at its 99th percentile
+FLUSH_P50_US_MAX: Final = 20_000  # a till shows a delay; a disk that turns takes 8,000, so this one is worse
+FLUSH_P99_US_MAX: Final = 250_000  # callers with a deadline give up
+FLUSH_PROBES: Final = 256  # the 99th percentile isn't the slowest one then
+FLUSH_PROBE_US_MAX: Final = 3 * SECOND_US  # a broken disk isn't waited for longer, and three seconds tell enough
+SITE_BASE_BYTES: Final = 1024 * MIB  # Ray's processes 450 MiB, its object store 200, code and numbers of the gate 300
+ANSWERS_BYTES: Final = 160 * MIB  # ANSWERS_MAX ids in an index
+DASHBOARD_S_MAX: Final = 3.0  # Ray's own dashboard answers within milliseconds, a busy machine's within a second
+
 # --- Feature state. ---
 CARDS_MAX: Final = 100_000  # cards a site has seen lately; configurable, 1 KiB each
 TERMINALS_MAX: Final = 4_096  # terminals of one site, with room
@@ -79,6 +100,25 @@ BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
+
+# --- The policy. ---
+RULES_MAX: Final = 64  # a bit each in a decision's record
+RULE_CHARS_MAX: Final = 512  # a rule that needs more is two rules
+RULE_TEXT_CHARS_MAX: Final = 200  # a sentence that says why
+RULES_P99_US_MAX: Final = 60.0  # all of them: a quarter of what a decision may take
+BRAKE_DECLINES_MAX: Final = 1_000  # the times of so many are remembered for each rule: 64 of them are 2 MiB
+BRAKE_MINUTES_MAX: Final = 7 * 24 * 60  # a week: somebody has looked by then
+FLOOR_HOURS_MAX: Final = 10 * 365 * 24  # a step that is never reached
+
+# --- Reasons. ---
+EXPLAINED_FEATURES_DEFAULT: Final = 8  # more than that nobody reads
+EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adverse action give (Regulation B, 1002.9)
+EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
+EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
+EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
+EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
+ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
+ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 
 # --- Training jobs. ---
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tidegate.decision import NUMBERS, Outcome
 from tidegate.limits import LIST_ENTRIES_MAX
 from tidegate.payment import TokenText
-from tidegate.policy import Hit, Strength
+from tidegate.policy.verdict import Hit, Strength
 
 Entity = Literal["card", "device", "terminal", "merchant"]
 

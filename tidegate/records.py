@@ -39,6 +39,7 @@ class Kind(IntEnum):
     CLOCK_STEPPED = 23
     TAIL_CUT = 24
     RANGE_LOST = 25
+    POLICY_ACTIVATED = 26
 
 
 FEATURE_SLOTS: Final = 40
@@ -87,6 +88,17 @@ DECISION_FIELDS: Final = [
     ("config", "S16"),
     ("lists_version", "<u8"),
     ("overlay_version", "<u8"),
+    ("marks", "<u2"),
+    ("policy", "S16"),
+    ("liability", "u1"),
+    ("mode_bundle", "u1"),
+    ("mode_lists", "u1"),
+    ("mode_policy", "u1"),
+    ("rules_hit", "<u8"),
+    ("rules_failed", "<u8"),
+    ("rules_suppressed", "<u8"),
+    ("rules_braked", "<u8"),
+    ("rules_deciding", "<u8"),
 ]
 DECISION: Final = np.dtype(HEAD_FIELDS + DECISION_FIELDS)
 """One decision record, packed, little endian; head included."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from tidegate.errors import FieldError, SettingsError
+from tidegate.errors import FieldError, SettingsError, joined
 from tidegate.limits import (
     ANSWERS_MAX,
     CARDS_MAX,
@@ -111,26 +111,6 @@ class Window(_Section):
     ] = CHECKPOINT_EVERY_RECORDS
 
 
-class Ages(_Section):
-    """From which age on the model counts as older: hours since it was trained."""
-
-    aging_hours: Annotated[
-        int, Field(ge=1, description="hours; 14 days, because a model is retrained weekly and two were missed")
-    ] = 14 * 24
-    stale_hours: Annotated[
-        int, Field(ge=1, description="hours; 45 days, because a month of retraining was missed beside that")
-    ] = 45 * 24
-    blind_hours: Annotated[int, Field(ge=1, description="hours; 120 days, because habits change with the season")] = (
-        120 * 24
-    )
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if not self.aging_hours < self.stale_hours < self.blind_hours:
-            raise ValueError("aging_hours, stale_hours and blind_hours must ascend")
-        return self
-
-
 class ClockSettings(_Section):
     """Where time comes from."""
 
@@ -171,8 +151,11 @@ class SiteSettings(_Section):
         ),
     ] = "g0"
     profile: Annotated[
-        Literal["production", "demo"],
-        Field(description="word; production, because what is unsafe has to be asked for"),
+        Literal["production", "demo", "sandbox"],
+        Field(
+            description="word; production, because what is unsafe has to be asked for; sandbox takes declared test "
+            "cards, which force their answers, and is for those who write callers"
+        ),
     ] = "production"
     currency: Annotated[
         str,
@@ -195,7 +178,6 @@ class SiteSettings(_Section):
     door: Door = Door()
     journal: Journal = Journal()
     window: Window = Window()
-    ages: Ages = Ages()
     clock: ClockSettings = ClockSettings()
 
     @field_validator("currency")
@@ -258,5 +240,4 @@ def site_settings(layers: Sequence[Mapping[str, Any]], *, names: str) -> SiteSet
         return SiteSettings.model_validate(merge(layers))
     except ValidationError as error:
         fields = tuple(map(_told, error.errors()))
-        said = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{names}: {said}", fields=fields) from error
+        raise SettingsError(f"{names}: {joined(fields)}", fields=fields) from error

@@ -24,13 +24,20 @@ from tidegate.bundle import DataVersion
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
-from tidegate.policy import Policy
+from tidegate.policy.costs import Costs
+from tidegate.policy.terms import Policy
 from tidegate.trees import Floats
+from training.champion import Champion, champion
 from training.dataset import Events, features, load_mapping, read
-from training.fit import Fitted, Progress, Split, Targets, boost, fit, split
+from training.drift import profile
+from training.evaluate import Walk, measured, scored, walk
+from training.fit import Fitted, Progress, boost
+from training.gate import comparable, judge
+from training.metrics import Estimates, Scored, Targets
 from training.options import ROOT, SYNTH, FitSettings, Options, parser
-from training.package import assemble, write
+from training.package import Judged, assemble, write
 from training.synth import SynthConfig, generate
+from training.walk import Week, weeks
 
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -78,33 +85,50 @@ def boost_in_ray(
     return booster
 
 
-def data_version(options: Options, events: Events, vectors: Floats, parts: Split) -> DataVersion:
+def data_version(options: Options, events: Events, vectors: Floats, week: Week) -> DataVersion:
     """Return what the model learnt from, and the digest of it."""
-    index, target = parts.train.index, parts.train.target
+    index, target = week.train.index, week.train.target
     generated = f"{SYNTH} seed={options.seed} days={options.days} cards={options.cards} until={options.until}"
     return DataVersion(
         source=generated if options.source == SYNTH else Path(options.source).name,
         first_us=int(events.occurred_us[0]),
-        cut_us=parts.cut_us,
+        cut_us=week.start_us,
         rows=len(index),
         frauds=int(target.sum()),
         sha256=hashlib.sha256(vectors[index].tobytes() + target.tobytes()).hexdigest(),
     )
 
 
-def files(fitted: Fitted, rows: Floats, data: DataVersion, now_us: int, seed: int) -> dict[str, bytes]:
+def files(
+    fitted: Fitted, rows: Floats, data: DataVersion, found: Estimates, judged: Judged, now_us: int, seed: int
+) -> dict[str, bytes]:
     """Return the bundle's files, proven on `rows`."""
     return assemble(
         booster=fitted.booster,
         rows=rows,
         calibration=fitted.calibration,
         data=data,
-        metrics=fitted.metrics,
+        metrics={name: estimate.value for name, estimate in found.items()},
         parameters=fitted.parameters,
         policy=Policy(),
         trained_at_us=now_us,
         seed=seed,
+        judged=judged,
     )
+
+
+def challenge(
+    options: Options, events: Events, vectors: Floats, made: Walk, source: str
+) -> tuple[Champion, list[Scored]] | None:
+    """Return the shelf's champion with its scores of the weeks that it hasn't learnt from; None for a first model."""
+    before = champion(options.bundles)
+    if before is None:
+        return None
+    chosen = [made.weeks[at] for at in comparable(before, source, made.weeks)]
+    if before.bundle is None or not chosen:
+        return before, []
+    table = before.bundle.manifest.calibration
+    return before, [scored(events, vectors, week, before.margins, table, Costs()) for week in chosen]
 
 
 def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
@@ -118,21 +142,45 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
     events = payments(options, scratch)
     tell("features", 0.25)
     vectors = features(events)
-    parts = split(events)
-    tell("fit", 0.40)
+    made = walked(options, events, vectors, scratch)
+    tell("measure", 0.85)
+    newest, fitted = made.weeks[-1], made.fitted[-1]
+    data = data_version(options, events, vectors, newest)
+    found = measured(made.scored, options.seed)
+    rival = challenge(options, events, vectors, made, data.source)
+    verdict = judge(found, made.scored, Costs(), rival, options.seed)
+    tell("package", 0.92)
+    learnt = vectors[newest.train.index]
+    judged = Judged(
+        gate=verdict,
+        intervals={name: (each.low, each.high) for name, each in found.items()},
+        profile=profile(learnt, fitted.margins(learnt)),
+    )
+    tested = np.ascontiguousarray(vectors[newest.test.index])
+    bundle = write(files(fitted, tested, data, found, judged, clock.now_us(), options.seed), options.bundles)
+    tell("done", 1.0)
+    told = {name: estimate.value for name, estimate in found.items()}
+    gate = {"passed": verdict.passed, "reasons": verdict.reasons}
+    return {"bundle": bundle, "gate": gate, "metrics": told, "rows": data.rows, "frauds": data.frauds}
+
+
+def walked(options: Options, events: Events, vectors: Floats, scratch: Path) -> Walk:
+    """Make a model for each test week; the newest inside Ray Train."""
+    chosen = weeks(events, options.weeks)
+    first, step = 0.40, 0.45 / len(chosen)
+    tell("fit", first)
+
+    def heard(done: int) -> None:
+        if done < len(chosen):  # the newest tells of itself
+            tell("fit", first + step * done)
+
     train = partial(
         boost_in_ray,
-        progress=lambda part: tell("fit", 0.40 + 0.45 * part),
+        progress=lambda part: tell("fit", 0.85 - step * (1 - part)),
         workers=options.workers,
         scratch=scratch,
     )
-    fitted = fit(vectors, parts, options.settings(), train)
-    tell("package", 0.90)
-    data = data_version(options, events, vectors, parts)
-    tail = np.ascontiguousarray(vectors[parts.tail.index])
-    bundle = write(files(fitted, tail, data, clock.now_us(), options.seed), options.bundles)
-    tell("done", 1.0)
-    return {"bundle": bundle, "metrics": fitted.metrics, "rows": data.rows, "frauds": data.frauds}
+    return walk(events, vectors, chosen, options.settings(), train=train, heard=heard)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,14 +1,14 @@
 """Which payments may be trained on, and as what, by what was known at a moment: nothing known later has a part."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.features.declarations import LABEL_DELAY_DAYS
 from tidegate.limits import DAY_US
-from training.dataset import Events, Ints
+from training.dataset import Events, Flags, Ints
 
 DELAY_US: Final = LABEL_DELAY_DAYS * DAY_US
 """A payment that nobody called fraud for this long counts as good."""
@@ -20,6 +20,10 @@ class Rows:
 
     index: Ints
     target: NDArray[np.uint8]
+
+    def where(self, chosen: Flags) -> Self:
+        """Return the rows for which `chosen`, a flag each, is set."""
+        return type(self)(self.index[chosen], self.target[chosen])
 
 
 def training_rows(events: Events, *, cut_us: int, delay_us: int = DELAY_US, from_us: int = 0) -> Rows:

@@ -23,6 +23,10 @@ class FitSettings:
     depth: int = 5
     eta: float = 0.1
     bins: int = 1_024
+    rows_part: float = 0.8
+    columns_part: float = 0.5
+    child_weight: float = 5.0
+    shrink: float = 5.0
     threads: int = 1
     seed: int = 7
 
@@ -35,10 +39,10 @@ class FitSettings:
             "max_bin": self.bins,
             "max_depth": self.depth,
             "eta": self.eta,
-            "subsample": 0.8,
-            "colsample_bytree": 0.5,
-            "min_child_weight": 5.0,
-            "reg_lambda": 5.0,
+            "subsample": self.rows_part,
+            "colsample_bytree": self.columns_part,
+            "min_child_weight": self.child_weight,
+            "reg_lambda": self.shrink,
             "nthread": self.threads,
             "seed": self.seed,
         }
@@ -61,6 +65,7 @@ class Options:
     workers: int = 0
     threads: int = _FIT.threads
     trees: int = _FIT.trees
+    weeks: int = 4
 
     def settings(self) -> FitSettings:
         """Return how to fit."""
@@ -81,6 +86,7 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
         "seed": "of generator, fit and proof",
         "threads": "of one worker; more than one pays on a machine with nothing else to do",
         "trees": "in the model",
+        "weeks": "to test on, one model each; the newest is kept",
     }
     for name, text in helps.items():
         made.add_argument(f"--{name}", type=int, default=Options.__dataclass_fields__[name].default, help=text)

@@ -4,17 +4,20 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import xgboost as xgb
 
+from tidegate.attribution import Attributor
 from tidegate.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
     Calibration,
     DataVersion,
+    GateVerdict,
     Manifest,
+    Profile,
     bundle_id,
     canonical,
     decode,
@@ -25,10 +28,12 @@ from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
 from tidegate.limits import GOLDEN_ROWS
-from tidegate.policy import Policy
+from tidegate.policy.terms import Policy
 from tidegate.trees import NODE, Floats, PackedTrees
 
 PROOF_ROWS: Final = 4_096
+ATTRIBUTION_TOLERANCE: Final = 1e-5
+"""XGBoost adds up shares of paths in float32: some hundred roundings of 2^-24 each, against none to speak of here."""
 _LOG_ODDS_OF_HALF: Final = np.float32(-0.0)
 """What XGBoost starts a sum from: minus zero, which a tree of leaves of minus zero leaves as it is."""
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -47,7 +52,7 @@ def pack(booster: xgb.Booster) -> PackedTrees:
         raise BundleError(f"trees: base_score is {base}; train with base_score=0.5")
     roots: list[int] = []
     nodes: list[tuple[float, int, int, int, int]] = []
-    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+    for tree in _trees(model):
         if any(tree.get("split_type", ())):
             raise BundleError("trees: categorical splits can't be packed; train on numbers only")
         roots.append(len(nodes))
@@ -61,19 +66,38 @@ def json_model(booster: xgb.Booster) -> dict[str, Any]:
     return model
 
 
-def _pack_tree(tree: dict[str, list[Any]], start: int) -> list[tuple[float, int, int, int, int]]:
-    """Lay a tree out breadth first from `start`, siblings side by side."""
+def _trees(model: dict[str, Any]) -> list[dict[str, list[Any]]]:
+    trees: list[dict[str, list[Any]]] = model["learner"]["gradient_booster"]["model"]["trees"]
+    return trees
+
+
+def _breadth_first(tree: dict[str, list[Any]]) -> list[int]:
+    """Return a tree's nodes in the order in which they are packed: siblings side by side, behind their parents."""
     order = [0]
-    packed: list[tuple[float, int, int, int, int]] = []
     for at in order:
-        left, right = tree["left_children"][at], tree["right_children"][at]
+        if tree["left_children"][at] >= 0:
+            order.extend((tree["left_children"][at], tree["right_children"][at]))
+    return order
+
+
+def _pack_tree(tree: dict[str, list[Any]], start: int) -> list[tuple[float, int, int, int, int]]:
+    """Lay a tree out from `start`."""
+    packed: list[tuple[float, int, int, int, int]] = []
+    left = start + 1
+    for at in _breadth_first(tree):
         value = float(np.float32(tree["split_conditions"][at]))
-        if left < 0:
+        if tree["left_children"][at] < 0:
             packed.append((value, -1, 0, 0, 0))
             continue
-        packed.append((value, start + len(order), tree["split_indices"][at], int(tree["default_left"][at]), 0))
-        order.extend((left, right))
+        packed.append((value, left, tree["split_indices"][at], int(tree["default_left"][at]), 0))
+        left += 2
     return packed
+
+
+def covers_of(booster: xgb.Booster) -> Floats:
+    """Return how much of training (the sum of second derivatives) came by each packed node, float32 [nodes]."""
+    trees = _trees(json_model(booster))
+    return np.array([tree["sum_hessian"][at] for tree in trees for at in _breadth_first(tree)], np.float32)
 
 
 def prove(booster: xgb.Booster, trees: PackedTrees, rows: Floats) -> Floats:
@@ -91,6 +115,20 @@ def prove(booster: xgb.Booster, trees: PackedTrees, rows: Floats) -> Floats:
     return ours
 
 
+def prove_attributions(booster: xgb.Booster, attributor: Attributor, rows: Floats) -> None:
+    """Refuse a model whose attributions differ from XGBoost's own, which are summed up in float32.
+
+    Raises:
+        BundleError: a contribution or the base differs by more than `ATTRIBUTION_TOLERANCE` of what a row is made of.
+    """
+    oracle = booster.predict(xgb.DMatrix(rows, nthread=1), pred_contribs=True).astype(np.float64)
+    for at, row in enumerate(rows):
+        made = attributor.attribute(row)
+        ours = np.append(made.contributions, made.base)
+        if np.abs(ours - oracle[at]).max() > ATTRIBUTION_TOLERANCE * max(np.abs(oracle[at]).sum(), 1.0):
+            raise BundleError(f"covers: row {at} is attributed otherwise than by XGBoost; not packaged")
+
+
 def proof_rows(rows: Floats, seed: int) -> Floats:
     """Return rows to prove a model on: real ones, and real ones with values missing or extreme."""
     rng = np.random.default_rng(seed)
@@ -100,6 +138,17 @@ def proof_rows(rows: Floats, seed: int) -> Floats:
     extreme = chosen[PROOF_ROWS // 4 : PROOF_ROWS // 3]
     extreme[rng.random(extreme.shape) < 0.1] = np.float32(3e38)  # noqa: PLR2004 - a tenth
     return chosen
+
+
+class Judged(NamedTuple):
+    """What was found out about a model before it is packaged; a bundle without a verdict never becomes active."""
+
+    gate: GateVerdict | None = None
+    intervals: dict[str, tuple[float, float]] | None = None
+    profile: dict[str, Profile] | None = None
+
+
+UNJUDGED: Final = Judged()
 
 
 def assemble(  # noqa: PLR0913 - all that a bundle says
@@ -113,21 +162,25 @@ def assemble(  # noqa: PLR0913 - all that a bundle says
     policy: Policy,
     trained_at_us: int,
     seed: int,
+    judged: Judged = UNJUDGED,
 ) -> dict[str, bytes]:
     """Return a bundle's files; `rows` are real vectors, float32 [n, FEATURE_COUNT].
 
     Raises:
-        BundleError: the packed trees differ from XGBoost anywhere in the proof.
+        BundleError: the packed trees, or what they are attributed to, differ from XGBoost anywhere in the proof.
     """
     trees = pack(booster)
     proof = proof_rows(rows, seed)
     margins = prove(booster, trees, proof)
     golden = slice(None, None, PROOF_ROWS // GOLDEN_ROWS)  # of each kind its share
+    covers = covers_of(booster)
+    prove_attributions(booster, Attributor(trees, covers), proof[golden])
     probabilities = np.interp(margins[golden], calibration.margins, calibration.probabilities)
     files = {
         "model.ubj": bytes(booster.save_raw("ubj")),
         "nodes.npy": dump_array(trees.nodes),
         "roots.npy": dump_array(trees.roots),
+        "covers.npy": dump_array(covers),
         "golden_features.npy": dump_array(proof[golden]),
         "golden_margins.npy": dump_array(margins[golden]),
         "golden_probs.npy": dump_array(probabilities),
@@ -144,6 +197,9 @@ def assemble(  # noqa: PLR0913 - all that a bundle says
         base_margin=float(trees.base),
         calibration=calibration,
         policy=policy,
+        intervals=judged.intervals,
+        profile=judged.profile,
+        gate=judged.gate,
         parts={name: part(content) for name, content in files.items()},
     )
     return {**files, MANIFEST: canonical(manifest)}

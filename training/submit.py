@@ -27,6 +27,7 @@ from tidegate import __version__
 from tidegate.errors import PermanentError, TemporaryError
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.limits import SUBMIT_ATTEMPTS_MAX, SUBMIT_PAUSE_S
+from training.champion import active_id
 from training.options import ROOT, SYNTH, Options, parser
 
 _POLL_S: Final = 0.2
@@ -60,8 +61,9 @@ def command(options: Options) -> list[str]:
 
 
 def submission_id(options: Options) -> str:
-    """Return the job's id: equal source, mapping, options, features and code give equal ids."""
-    digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, *command(options)]).encode())
+    """Return the job's id: equal source, mapping, options, champion, features and code give equal ids."""
+    rival = active_id(options.bundles) or ""
+    digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, rival, *command(options)]).encode())
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     data = [] if options.source == SYNTH else [Path(options.source)]
     for path in (*sources, options.mapping, *data):

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.replay import Replay, told
 from actors.gate.service import Service
 from actors.gate.start import open_gate
 from actors.gate.upkeep import Upkeep
@@ -32,7 +33,8 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, SettingsError, TemporaryError
+from tidegate.errors import BundleError, FieldError, NotFoundError, SettingsError, TemporaryError, joined
+from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
@@ -65,17 +67,30 @@ def _one_flush_us(handle: int, at: int) -> float:
     return (time.perf_counter() - started) * 1e6
 
 
+def read_mark(path: Path) -> str | None:
+    """Return the mark that names this machine; None where there is none.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
+    try:
+        mark = path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    if len(mark) != _MARK_HEX:
+        raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
+    return mark
+
+
 def machine_mark(path: Path) -> str:
     """Return the mark that names this machine; makes one where there is none.
 
     Raises:
         SettingsError: the file holds something else.
     """
-    with contextlib.suppress(FileNotFoundError):
-        mark = path.read_text().strip()
-        if len(mark) != _MARK_HEX:
-            raise SettingsError(f"{path}: holds no machine mark; move the file away and start again")
-        return mark
+    known = read_mark(path)
+    if known is not None:
+        return known
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(_MARK_HEX // 2)
     PosixDisk(path.parent).replace(path.name, f"{mark}\n".encode())  # whole or not at all: a torn one stops the site
@@ -107,8 +122,7 @@ def lists_of(path: Path) -> Lists:
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)
         fields = tuple(FieldError(".".join(map(str, e["loc"])) or "lists", e["msg"]) for e in wrong)
-        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{path}: {told}; mend the file, or move it away", fields=fields) from error
+        raise SettingsError(f"{path}: {joined(fields)}; mend the file, or move it away", fields=fields) from error
 
 
 def _clock(settings: SiteSettings) -> Clock:
@@ -153,7 +167,7 @@ class GateActor:
         module, name = build.split(":")
         self._app = getattr(importlib.import_module(module), name)(self._service, keys)
         self._upkeep: Upkeep | None = None
-        self._tending: asyncio.Task[None] | None = None
+        self._tending: tuple[asyncio.Task[None], ...] = ()
         self._serving: asyncio.Task[None] | None = None
         self._restarts = False
         self._door: asyncio.Task[int] | None = None
@@ -210,13 +224,14 @@ class GateActor:
         gc.collect()
         gc.freeze()  # all that lives as long as the gate: a collection beside decisions needn't look at it
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
-        self._service.opened(gate, committer)
-        self._tending = self._keep(self._upkeep.run())
+        self._service.checks_with(self._replayed)
+        self._service.opened(gate, committer, load=self._shelf.load)
+        self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
 
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
         warm()
-        scorer = active_scorer(Shelf(folder=PosixFolder(self._folder / "bundles")))
+        scorer = active_scorer(self._shelf)
         gate, _ = open_gate(
             settings=settings,
             machine_mark=machine_mark(Path(settings.machine_mark)),
@@ -233,6 +248,23 @@ class GateActor:
             "thread": lambda: False,
         }
         return gate, modes[settings.journal.flush]()
+
+    @property
+    def _shelf(self) -> Shelf:
+        return Shelf(folder=PosixFolder(self._folder / "bundles"))
+
+    def _replayed(self, decision: str) -> dict[str, Any]:
+        """Decide again from the files, as `tidegate decision replay --stored` does, while the gate goes on."""
+        wanted = RecordId.parse(decision)
+        if wanted is None:
+            raise NotFoundError(f"{decision}: is no decision's id")
+        replay = Replay(
+            wanted=wanted,
+            journal=PosixDisk(self._folder / "journal"),
+            checkpoints=PosixDisk(self._folder / "window"),
+            load=lambda bundle: Scorer(self._shelf.load(bundle)),
+        )
+        return told(replay.stored())
 
     def _disk_failed(self, why: str) -> None:
         """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
@@ -257,8 +289,8 @@ class GateActor:
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
-        if self._tending is not None:
-            self._tending.cancel()
+        for task in self._tending:
+            task.cancel()
         gate, self._gate = self._gate, None
         if gate is not None and self._committer is not None and self._upkeep is not None:
             await self._upkeep.checkpoint()

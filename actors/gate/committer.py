@@ -15,6 +15,9 @@ from actors.journal.journal import Journal
 from actors.journal.writer import Batch
 from tidegate.errors import JournalError
 
+Told = Callable[[JournalError | None], None]
+"""Is told that a record is durable (None), or why it never will be; must not raise."""
+
 INLINE_FLUSH_US_MAX: Final = 400
 """A disk whose median flush is faster is flushed inline: handing over to a thread and back costs 100 to 200."""
 
@@ -35,10 +38,23 @@ class Committer:
         self._on_failure = on_failure
         self._on_flush = on_flush
         self._ticks = ticks
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, Told]] = deque()
         self._thread = None if inline else ThreadPoolExecutor(1, thread_name_prefix="flush")
         self._due = False
         self._failure: JournalError | None = None
+
+    def when_durable(self, pos: int, told: Told) -> None:
+        """Call `told` once the record at `pos` is durable, with None; with the failure where it will never be.
+
+        Now, where it is durable already; in the order of positions otherwise.
+        """
+        if pos <= self._journal.durable_pos or self._failure is not None:
+            told(None if pos <= self._journal.durable_pos else self._failure)
+            return
+        self._waiting.append((pos, told))
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._inline if self._thread is None else self._hand_over)
 
     async def durable(self, pos: int) -> None:
         """Return once the record at `pos` is durable.
@@ -48,14 +64,8 @@ class Committer:
         """
         if pos <= self._journal.durable_pos:
             return
-        if self._failure is not None:
-            raise self._failure
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((pos, future))
-        if not self._due:
-            self._due = True
-            loop.call_soon(self._inline if self._thread is None else self._hand_over)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.when_durable(pos, lambda failure: _settle(future, failure))
         await future
 
     def _inline(self) -> None:
@@ -78,8 +88,7 @@ class Committer:
         if batch is None or self._thread is None:
             self._due = False
             return
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._thread, self._flush, batch)
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._flush, batch)
         work.add_done_callback(lambda done: self._returned(batch, done.result()))
 
     def _returned(self, batch: Batch, failure: JournalError | None) -> None:
@@ -93,22 +102,34 @@ class Committer:
             self._fail(failure)
             return
         self._journal.committed(batch)
+        self._tell()
+
+    def _tell(self) -> None:
         durable = self._journal.durable_pos
-        while self._waiting and self._waiting[0][0] <= durable:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
+        try:
+            while self._waiting and self._waiting[0][0] <= durable:
+                self._waiting.popleft()[1](None)
+        finally:
+            if self._waiting and self._waiting[0][0] <= durable:  # one who raised keeps nobody else waiting
+                asyncio.get_running_loop().call_soon(self._tell)
 
     def _fail(self, failure: JournalError) -> None:
         """Nobody is answered, nothing more is taken: what the disk holds decides after a restart."""
         self._failure = failure
         self._on_failure(failure.message)
         while self._waiting:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(failure)
+            self._waiting.popleft()[1](failure)
 
     def close(self) -> None:
         """Let the thread go."""
         if self._thread is not None:
             self._thread.shutdown(wait=True)
+
+
+def _settle(future: "asyncio.Future[None]", failure: JournalError | None) -> None:
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        future.set_exception(failure)

@@ -4,26 +4,33 @@ Pure but for what it is handed (journal, clock): the whole of it runs under a se
 be told to nobody before the journal has made it durable; `actors/gate/committer.py` waits for that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from actors.gate.judge import Basis, Conditions, fingerprint_of, judge
-from actors.gate.state import ENTITY_OF, First, State, count_label, find_first, key_of
+from actors.gate.deadline import Deadline
+from actors.gate.judge import Basis, Conditions, fingerprint_of, forced, judge, never
+from actors.gate.state import ENTITY_OF, First, State, count_brakes, count_label, find_first, key_of
 from actors.journal.journal import Journal
 from actors.journal.log import Item
 from actors.window.window import Evicted, Window
 from tidegate.clock import EventClock, SteadyClock, microseconds
 from tidegate.decided import Decided, answer
-from tidegate.errors import ConflictError, FieldError, InvalidError, NotFoundError, NotReadyError
+from tidegate.decision import Mark
+from tidegate.errors import ConflictError, DeadlineError, FieldError, InvalidError, NotFoundError, NotReadyError
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.policy.active import ActivePolicy, activation_of
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, Record, event_body
+from tidegate.sandbox import PREFIX
 from tidegate.settings import SiteSettings
 
 _ANY_DECISION: Final = (Lane.DECISIONS, Kind.DECISION, bytes(DECISION_BODY_BYTES))
+_RESERVED: Final = (
+    f"{PREFIX}... is a test card, or would be one: a site of the profile sandbox takes those that are declared"
+)
 _KIND_OF: Final = {entity: kind for kind, entity in ENTITY_OF.items()}
 
 
@@ -46,6 +53,7 @@ class Tally:
     fraud_labels: int = 0
     legit_labels: int = 0
     mode: int = 0
+    sandbox: int = 0
 
 
 class Gate:
@@ -98,10 +106,11 @@ class Gate:
         """The gate's steady clock."""
         return self._clock.now_us()
 
-    def decide(self, request: PaymentRequest) -> Decision:
-        """Decide one payment, or return the decision its id was first answered with.
+    def decide(self, request: PaymentRequest, deadline: Deadline | None = None) -> Decision:
+        """Decide one payment, or return the decision its id was first answered with, which no deadline hinders.
 
         Raises:
+            DeadlineError: it has passed; nothing was changed, and the next request with this id is the first.
             InvalidError: currency or time can't be; nothing was changed.
             ConflictError: the id was used with another body.
             NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
@@ -112,16 +121,20 @@ class Gate:
         key = key_of(request.merchant, request.transaction_id)
         first = self._first(key, request)
         if first is None:
-            return self._decide_new(request, occurred_us, wanted, key)
+            return self._decide_new(request, occurred_us, wanted, key, deadline)
         if first.decided.request_hash != wanted:
             raise _conflict("transaction_id")
         self.tally.replayed += 1
         return Decision(self.journal.epoch_of(first.place), first.record, first.decided, replayed=True)
 
-    def _decide_new(self, request: PaymentRequest, occurred_us: int, wanted: bytes, key: np.uint64) -> Decision:
+    def _decide_new(
+        self, request: PaymentRequest, occurred_us: int, wanted: bytes, key: np.uint64, deadline: Deadline | None
+    ) -> Decision:
         now_us = self._clock.now_us()
         self._check(request, occurred_us, now_us)
-        evicted = self.window.overdue(request.card, request.terminal)
+        if deadline is not None and deadline.passed():
+            raise DeadlineError("the deadline passed before anything was decided: ask again with more time")
+        evicted = self._overdue(request)
         items = [*self._clock_items(), *map(_evicted_item, evicted)]
         size = self.journal.admit([*items, _ANY_DECISION])
         # From here on the window changes, so the append must follow.
@@ -129,6 +142,8 @@ class Gate:
             self._source.follow(occurred_us)
             now_us = self._clock.now_us()
         self._note_clock()
+        for gone in evicted:
+            self.window.evict(gone)
         decided = judge(
             self.basis,
             self.window,
@@ -136,16 +151,33 @@ class Gate:
             wanted=wanted,
             occurred_us=occurred_us,
             now_us=now_us,
-            evicted=evicted,
             conditions=self._conditions,
+            brakes=self._state.brakes,
+            pressed=never if deadline is None else deadline.presses,
         )
         items.append((Lane.DECISIONS, Kind.DECISION, decided.to_body()))
         place, record = self.journal.append(items, now_us, admitted=size)[-1]
         self._state.remember(self.epoch, place, record, key)
+        count_brakes(self._state, decided, now_us)
         self._count(decided, len(evicted))
         return Decision(self.epoch, record, decided, replayed=False)
 
+    def _overdue(self, request: PaymentRequest) -> tuple[Evicted, ...]:
+        """Return what has to make room for this payment; a test card takes none, or refuses to be decided at all."""
+        if not request.card.startswith(PREFIX):
+            return self.window.overdue(request.card, request.terminal)
+        card = forced(request.card, self.settings)
+        if card is None:
+            raise _invalid("card", _RESERVED)
+        refusal = card.refusal()
+        if refusal is not None:
+            raise refusal
+        return ()
+
     def _count(self, decided: Decided, evictions: int) -> None:
+        if decided.marks & Mark.SANDBOX:
+            self.tally.sandbox += 1
+            return
         self.tally.evictions += evictions
         self.tally.late += decided.feature_us > decided.occurred_us
         self.tally.mode = decided.mode
@@ -223,6 +255,21 @@ class Gate:
             self.tally.legit_labels += 1
         if delta:
             count_label(self.window, decided, now_us, delta)
+
+    def activate_policy(self, policy: ActivePolicy) -> int:
+        """Decide by another policy from the next decision on; return the position that must be durable for it.
+
+        Raises:
+            NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
+        """
+        self._must_run()
+        told = activation_of(policy)
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.POLICY_ACTIVATED, event_body(told.model_dump(mode="json")))]
+        record = self.journal.append(items, self.now_us())[-1][1]
+        self._note_clock()
+        self.basis = replace(self.basis, policy=policy)
+        self._state.take_policy(told)
+        return record.pos
 
     def answer(self, decision: Decision) -> dict[str, Any]:
         """Render a decision as it is told."""

@@ -1,22 +1,24 @@
 """The meter: what a site counts, for Prometheus and for the live page."""
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from actors.gate.gate import Decision, Gate
-from tidegate.decision import OUTCOME_WORDS
+from actors.gate.reasons import Reasons
+from tidegate.decision import OUTCOME_WORDS, Mark
 from tidegate.limits import LIVE_RECENT_ITEMS, SECOND_US
 from tidegate.metrics import LATENCY_BUCKETS_S, MEANINGS, STAGES, MetricName
 
+_ROWS_MAX = 1_024  # counting them takes a tenth of a millisecond
 _LATENCIES_KEPT = 2_048  # the live page's percentiles speak of about the last second of a busy site
 
 
@@ -24,34 +26,62 @@ def _meaning(name: MetricName) -> tuple[str, str]:
     return name, MEANINGS[name]
 
 
-class Latency:
-    """One histogram of seconds: a third of what the library's costs, on a path where each decision fills four."""
+class Latencies:
+    """Histograms of seconds that are read together, a row a decision.
 
-    def __init__(self) -> None:
-        self._counts = [0] * (len(LATENCY_BUCKETS_S) + 1)
-        self._sum_s = 0.0
+    Rows are kept as they come and counted by the thousand: on a path where each decision fills four histograms, the
+    library's cost more than the features.
+    """
 
-    def add(self, seconds: float) -> None:
-        """Count one reading."""
-        self._counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        self._sum_s += seconds
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._rows: list[tuple[float, ...]] = []
+        self._counts = np.zeros((len(names), len(LATENCY_BUCKETS_S) + 1), np.int64)
+        self._sums_s = np.zeros(len(names))
+        self._latest_s = np.empty((0, len(names)))
 
-    def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """Return (upper bound, readings up to it) for each bucket, and the sum of all readings."""
+    def add(self, row: tuple[float, ...]) -> None:
+        """Take one reading a histogram."""
+        self._rows.append(row)
+        if len(self._rows) >= _ROWS_MAX:
+            self._count()
+
+    def _count(self) -> None:
+        if not self._rows:
+            return
+        rows, self._rows = np.array(self._rows), []
+        for column, places in enumerate(np.searchsorted(LATENCY_BUCKETS_S, rows).T):
+            self._counts[column] += np.bincount(places, minlength=self._counts.shape[1])
+        self._sums_s += rows.sum(axis=0)
+        self._latest_s = np.concatenate((self._latest_s, rows))[-_LATENCIES_KEPT:]
+
+    def latest_s(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the latest readings of one histogram, in seconds."""
+        self._count()
+        return self._latest_s[:, self.names.index(name)]
+
+    def buckets(self) -> Iterator[tuple[str, list[tuple[str, float]], float]]:
+        """Yield of each histogram its name, (upper bound, readings up to it) of each bucket, the sum of all."""
+        self._count()
         bounds = [*map(floatToGoString, LATENCY_BUCKETS_S), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum_s
+        for name, counts, sum_s in zip(self.names, self._counts, self._sums_s.tolist(), strict=True):
+            yield name, list(zip(bounds, np.cumsum(counts).astype(float).tolist(), strict=True)), sum_s
 
 
-class _StageReadings(Collector):
-    def __init__(self, stages: Mapping[str, Latency]) -> None:
+class _Latencies(Collector):
+    def __init__(self, stages: Sequence[Latencies], flushes: Latencies) -> None:
         self._stages = stages
+        self._flushes = flushes
 
     def collect(self) -> Iterator[Metric]:
         """Yield the histograms of this moment."""
         family = HistogramMetricFamily(*_meaning("tidegate_decision_seconds"), labels=["stage"])
-        for stage, latency in self._stages.items():
-            buckets, sum_s = latency.buckets()
+        for stage, buckets, sum_s in chain.from_iterable(map(Latencies.buckets, self._stages)):
             family.add_metric([stage], buckets, sum_s)
+        yield family
+        family = HistogramMetricFamily(*_meaning("tidegate_flush_seconds"))
+        for _, buckets, sum_s in self._flushes.buckets():
+            family.add_metric([], buckets, sum_s)
         yield family
 
 
@@ -60,34 +90,41 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._stages = {stage: Latency() for stage in STAGES}
-        self.registry.register(_StageReadings(self._stages))
-        self.stage: dict[str, Callable[[float], None]] = {stage: one.add for stage, one in self._stages.items()}
-        flush = Histogram(*_meaning("tidegate_flush_seconds"), registry=self.registry, buckets=LATENCY_BUCKETS_S)
-        self.flush = flush.observe
-        decisions = Counter(*_meaning("tidegate_decisions_total"), ["outcome"], registry=self.registry)
-        self._outcomes = [decisions.labels(word).inc for word in OUTCOME_WORDS]
+        self._stages = Latencies(STAGES)
+        self._batch = Latencies(("batch",))
+        self._flushes = Latencies(("flush",))
+        self.registry.register(_Latencies((self._stages, self._batch), self._flushes))
         self._refused = Counter(*_meaning("tidegate_refused_total"), ["code"], registry=self.registry)
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self.took = self._stages.add
+        """Takes the seconds of a decision that was asked for alone, one for each of `STAGES`."""
+        self.took_in_batch = self._batch.add
+        """Takes the seconds from a batch's arrival to its answer, once for each decision."""
         self.recent: deque[Decision] = deque(maxlen=LIVE_RECENT_ITEMS)
-        self.counts = [0, 0, 0, 0]
+        self.counts = [0] * len(OUTCOME_WORDS)
+        self.registry.register(_Outcomes(self.counts))
+        self.refusals = 0
 
-    def decided(self, decision: Decision, seconds: float) -> None:
+    def flush(self, seconds: float) -> None:
+        """Take the time of one flush."""
+        self._flushes.add((seconds,))
+
+    def decided(self, decision: Decision) -> None:
         """Count a decision that was answered."""
-        self._latencies.append(seconds)
-        self.stage["total"](seconds)
-        if not decision.replayed:
-            self._outcomes[decision.decided.outcome]()
+        if decision.replayed:
+            return
+        self.recent.append(decision)
+        if not decision.decided.marks & Mark.SANDBOX:
             self.counts[decision.decided.outcome] += 1
-            self.recent.append(decision)
 
     def refused(self, code: str) -> None:
         """Count a request that was refused."""
         self._refused.labels(code).inc()
+        self.refusals += 1
 
-    def watch(self, gate: Gate) -> None:
-        """Expose what the gate itself knows, read when somebody asks."""
+    def watch(self, gate: Gate, reasons: Reasons) -> None:
+        """Expose what the gate and its reasons know, read when somebody asks."""
         self.registry.register(_GateReadings(gate))
+        self.registry.register(_ReasonReadings(reasons))
 
     def text(self) -> bytes:
         """Return the Prometheus text format, version 0.0.4."""
@@ -95,11 +132,22 @@ class Meter:
 
     def percentiles(self) -> dict[str, Any]:
         """Return p50 and p99 of the latest decisions in milliseconds; None where there was none."""
-        ordered = sorted(self._latencies)
-        if not ordered:
+        latest_s = self._stages.latest_s("total")
+        if not len(latest_s):
             return {"p50_ms": None, "p99_ms": None}
-        last = len(ordered) - 1
-        return {f"p{p}_ms": round(ordered[last * p // 100] * 1e3, 3) for p in (50, 99)}
+        return {f"p{p}_ms": round(float(np.percentile(latest_s, p)) * 1e3, 3) for p in (50, 99)}
+
+
+class _Outcomes(Collector):
+    def __init__(self, counts: list[int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield how many decisions came out how."""
+        family = CounterMetricFamily(*_meaning("tidegate_decisions_total"), labels=["outcome"])
+        for word, count in zip(OUTCOME_WORDS, self._counts, strict=True):
+            family.add_metric([word], count)
+        yield family
 
 
 class _GateReadings(Collector):
@@ -113,6 +161,7 @@ class _GateReadings(Collector):
         gate, tally = self._gate, self._gate.tally
         yield _counter("tidegate_replayed_total", tally.replayed)
         yield _counter("tidegate_evictions_total", tally.evictions)
+        yield _counter("tidegate_sandbox_total", tally.sandbox)
         yield _counter("tidegate_late_events_total", tally.late)
         labels = CounterMetricFamily(*_meaning("tidegate_labels_total"), labels=["verdict"])
         labels.add_metric(["fraud"], tally.fraud_labels)
@@ -122,6 +171,22 @@ class _GateReadings(Collector):
         yield GaugeMetricFamily(*_meaning("tidegate_journal_used_ratio"), gate.journal.used_ratio)
         yield GaugeMetricFamily(*_meaning("tidegate_clock_behind_seconds"), gate.behind_us / SECOND_US)
         yield GaugeMetricFamily(*_meaning("tidegate_mode"), tally.mode)
+
+
+class _ReasonReadings(Collector):
+    """What was explained at once, as Prometheus has it."""
+
+    def __init__(self, reasons: Reasons) -> None:
+        self._reasons = reasons
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the readings of this moment."""
+        led = CounterMetricFamily(*_meaning("tidegate_explained_total"), labels=["feature"])
+        for feature, count in self._reasons.led.items():
+            led.add_metric([feature], count)
+        yield led
+        yield _counter("tidegate_explanations_dropped_total", self._reasons.dropped)
+        yield CounterMetricFamily(*_meaning("tidegate_explaining_seconds_total"), self._reasons.spent_s)
 
 
 def _counter(name: MetricName, value: int) -> Metric:

@@ -6,12 +6,12 @@ and judges the stored request again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from actors.gate.gate import conditions_of
-from actors.gate.judge import Basis, bundle_mode, fingerprint_of, judge
+from actors.gate.judge import LEFT_OUT, Basis, find, fingerprint_of, force, forced, judge
 from actors.gate.start import load_checkpoint
 from actors.gate.state import Rebuild, State, new_state
 from actors.journal.layout import located
@@ -21,13 +21,13 @@ from actors.journal.reader import Reader
 from actors.journal.segment import Columns
 from actors.scorer.model import Scorer
 from tidegate.decided import Decided, request_body
-from tidegate.decision import REASONS, Source
+from tidegate.decision import REASONS, Mark, Source
 from tidegate.errors import NotFoundError
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.ids import BundleId, RecordId
 from tidegate.lists import ListIndex
 from tidegate.payment import PaymentRequest
-from tidegate.policy import decide, risk_level
+from tidegate.policy.active import DERIVED, active_of
 from tidegate.records import Kind, Lane, Record
 from tidegate.settings import SiteSettings
 
@@ -99,31 +99,24 @@ class Replay:
         """Score the stored vector again and decide anew on it."""
         state, _ = self._state(window=False)
         basis, old = self._basis(state), self.decided
-        assessment = basis.scorer.score(np.frombuffer(old.features, np.float32))
-        policy = basis.scorer.bundle.manifest.policy
-        system = tuple(number for number in old.reasons if REASONS[number].source is Source.SYSTEM)
-        hits = basis.lists.hits(card=old.card, device=old.device or None, terminal=old.terminal, merchant=old.merchant)
-        verdict = decide(
-            probability=assessment.probability,
-            amount_minor=old.amount_minor,
-            hits=hits,
-            system=system,
-            policy=policy,
+        request = PaymentRequest.model_validate(request_body(old), strict=False)
+        if (card := forced(old.card, basis.settings)) is not None:
+            return Replayed(differences(old, old._replace(**force(basis, request, card)._asdict())), 1)
+        found = find(
+            basis,
+            request,
+            np.frombuffer(old.features, np.float32),
+            now_us=self._record.time_us,
+            system=tuple(number for number in old.reasons if _given(number)),
+            braked=lambda _: old.rules_braked,
+            pressed=self._left_out,
         )
-        age_us = self._record.time_us - basis.scorer.bundle.manifest.trained_at_us
-        again = old._replace(
-            margin=assessment.margin,
-            probability=assessment.probability,
-            risk_score=assessment.risk_score,
-            risk_level=risk_level(assessment.risk_score, policy),
-            outcome=verdict.outcome,
-            reasons=verdict.reasons,
-            mode=bundle_mode(age_us, basis.settings.ages),
-            config=basis.config,
-            lists_version=basis.lists.lists.version,
-            feature_fingerprint=FINGERPRINT,
-        )
+        again = old._replace(feature_fingerprint=FINGERPRINT, **found._asdict())
         return Replayed(differences(old, again), 1)
+
+    def _left_out(self) -> bool:
+        """Tell whether the decision had no time for its score: then a replay has none either."""
+        return bool(self.decided.marks & Mark.SCORE_LEFT_OUT)
 
     def recompute(self) -> Replayed:
         """Rebuild the state as it was before the decision, and judge the stored request again."""
@@ -137,17 +130,20 @@ class Replay:
             wanted=fingerprint_of(request, request.occurred_us),
             occurred_us=request.occurred_us,
             now_us=self._record.time_us,
-            evicted=(),
             conditions=conditions_of(
                 basis.settings, clock_behind=state.clock_behind, damaged=not state.offline_approvals
             ),
+            brakes=state.brakes,
+            pressed=self._left_out,
         )
         return Replayed(differences(self.decided, again), records)
 
     def _basis(self, state: State) -> Basis:
         settings = SiteSettings.model_validate(state.config["settings"])
         scorer = self._load(BundleId(self.decided.bundle))
-        return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists))
+        if state.policy is None:
+            raise NotFoundError(f"{self._wanted}: the record of its policy was lost; verify the journal")
+        return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists), active_of(state.policy))
 
     def _state(self, *, window: bool) -> tuple[State, int]:
         """Return the state before the decision and how many records it took.
@@ -196,12 +192,23 @@ class Replay:
             yield Columns(piece.locators[:count], piece.rows[:count])
 
 
+def told(replayed: Replayed) -> dict[str, Any]:
+    """Return a replay as the door tells it."""
+    fields = [{"field": one.field, "stored": one.stored, "replayed": one.replayed} for one in replayed.differences]
+    return {"equal": replayed.equal, "differences": fields}
+
+
 def differences(stored: Decided, replayed: Decided) -> tuple[Difference, ...]:
     """Return the fields in which two decisions differ, floats by their bits."""
     if stored.to_body() == replayed.to_body():
         return ()
     pairs = zip(Decided._fields, map(_text, stored), map(_text, replayed), strict=True)
     return tuple(Difference(name, old, new) for name, old, new in pairs if old != new)
+
+
+def _given(number: int) -> bool:
+    """Tell whether a reason says how a decision was made, and doesn't follow from what else is stored."""
+    return REASONS[number].source is Source.SYSTEM and number not in DERIVED and number not in LEFT_OUT.values()
 
 
 def _text(value: object) -> str:

@@ -18,13 +18,14 @@ from tidegate.errors import JournalFormatError
 from tidegate.ids import Entropy, GateId, SiteId
 from tidegate.limits import CHECKPOINTS_KEPT
 from tidegate.lists import ListIndex, Lists
+from tidegate.policy.active import ActivePolicy, activation_of, default_of
 from tidegate.records import Kind, Lane, event_body
 from tidegate.settings import SiteSettings
 
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})-([0-9a-f]{16})\.window")
 
 
-def _checkpoints(disk: Disk, epoch: str) -> list[tuple[int, str]]:
+def checkpoint_names(disk: Disk, epoch: str) -> list[tuple[int, str]]:
     """Return position and name of an epoch's checkpoints, newest first."""
     found = [match for name in disk.sizes() if (match := _CHECKPOINT.fullmatch(name))]
     return sorted(((int(match[1]), match[0]) for match in found if match[2] == epoch), reverse=True)
@@ -35,7 +36,7 @@ def load_checkpoint(disk: Disk, epoch: str, *, through_pos: int) -> Checkpoint |
 
     Without one the journal rebuilds all of it.
     """
-    for pos, name in _checkpoints(disk, epoch):
+    for pos, name in checkpoint_names(disk, epoch):
         if pos <= through_pos:
             with contextlib.suppress(FileNotFoundError, JournalFormatError):
                 return decode(disk.read(name))
@@ -45,7 +46,7 @@ def load_checkpoint(disk: Disk, epoch: str, *, through_pos: int) -> Checkpoint |
 def store_checkpoint(disk: Disk, epoch: str, pos: int, copy: WindowCopy) -> None:
     """Store a whole copy of the window as of `pos`, which must be durable, and forget all but the newest few."""
     disk.replace(f"{pos:020d}-{epoch}.window", encode(epoch, pos, copy))
-    kept = {name for _, name in _checkpoints(disk, epoch)[:CHECKPOINTS_KEPT]}
+    kept = {name for _, name in checkpoint_names(disk, epoch)[:CHECKPOINTS_KEPT]}
     for name in disk.sizes():
         if name not in kept:
             disk.remove(name)
@@ -63,10 +64,13 @@ def rebuild(journal: Journal, checkpoint: Checkpoint | None, settings: SiteSetti
 def _announce(gate: Gate) -> None:
     """Journal what changed since the last run: the bundle, the lists, the configuration."""
     basis, state = gate.basis, gate.state
-    lists, config = basis.lists.lists, {"config": basis.config, "settings": basis.settings.model_dump(mode="json")}
+    lists, policy = basis.lists.lists, activation_of(basis.policy)
+    config = {"config": basis.config, "settings": basis.settings.model_dump(mode="json")}
     items: list[tuple[Lane, Kind, dict[str, Any]]] = []
     if state.bundle != basis.scorer.bundle.id:
         items.append((Lane.EVENTS, Kind.BUNDLE_ACTIVATED, {"bundle": basis.scorer.bundle.id}))
+    if state.policy != policy:
+        items.append((Lane.EVENTS, Kind.POLICY_ACTIVATED, policy.model_dump(mode="json")))
     if state.lists != lists:
         items.append((Lane.EVENTS, Kind.LISTS_ACTIVATED, lists.model_dump(mode="json")))
     if state.config != config:
@@ -75,9 +79,11 @@ def _announce(gate: Gate) -> None:
         gate.journal.append([(lane, kind, event_body(values)) for lane, kind, values in items], gate.now_us())
         gate.journal.commit()
     state.bundle, state.lists, state.config = basis.scorer.bundle.id, lists, config
+    if state.policy != policy:
+        state.take_policy(policy)
 
 
-def open_gate(
+def open_gate(  # noqa: PLR0913 - all that a site consists of
     *,
     settings: SiteSettings,
     machine_mark: str,
@@ -85,10 +91,13 @@ def open_gate(
     checkpoint_disk: Disk,
     scorer: Scorer,
     lists: Lists,
+    policy: ActivePolicy | None = None,
     clock: Clock,
     entropy: Entropy,
 ) -> tuple[Gate, Recovery]:
     """Open the journal, rebuild the state, and return a gate that is ready to decide.
+
+    Without a `policy` of its own the site decides by the one in its bundle.
 
     Raises:
         JournalFormatError: the journal belongs to another site or version; it is left untouched.
@@ -98,8 +107,10 @@ def open_gate(
     bounds = Bounds(segment_bytes=settings.journal.segment_bytes, bytes_max=settings.journal.bytes_max)
     journal, recovery = open_journal(disk=journal_disk, owner=owner, clock=clock, entropy=entropy, bounds=bounds)
     checkpoint = load_checkpoint(checkpoint_disk, journal.epoch, through_pos=journal.durable_pos)
+    manifest = scorer.bundle.manifest
+    policy = policy or default_of(manifest.policy, manifest.trained_at_us)
     gate = Gate(
-        basis=Basis(settings, settings.fingerprint, scorer, ListIndex(lists)),
+        basis=Basis(settings, settings.fingerprint, scorer, ListIndex(lists), policy),
         journal=journal,
         state=rebuild(journal, checkpoint, settings),
         clock=SteadyClock(clock, floor_us=recovery.last_time_us),

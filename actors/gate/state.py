@@ -14,12 +14,17 @@ from actors.journal.segment import Columns
 from actors.window.checkpoint import Checkpoint
 from actors.window.window import Evicted, Window
 from tidegate.decided import Decided
+from tidegate.decision import Mark, Outcome
 from tidegate.ids import EpochId
 from tidegate.limits import ANSWERS_GENERATIONS
 from tidegate.lists import Lists
+from tidegate.policy.active import Activation
+from tidegate.policy.brake import Brakes
+from tidegate.policy.terms import Policy
 from tidegate.records import Kind, Record
 from tidegate.settings import SiteSettings
 
+Rows = np.ndarray[Any, np.dtype[np.void]]
 ENTITY_OF: Final = {Kind.CARD_EVICTED: "card", Kind.TERMINAL_EVICTED: "terminal"}
 
 
@@ -34,6 +39,8 @@ class State:
     places: dict[EpochId, Places] = field(default_factory=dict)
     lists: Lists = field(default_factory=Lists)
     bundle: str = ""
+    policy: Activation | None = None
+    brakes: Brakes = field(default_factory=Brakes)
     config: dict[str, Any] = field(default_factory=dict)
     offline_approvals: bool = True
     clock_behind: bool = False
@@ -42,6 +49,11 @@ class State:
         """Index a decision by its payment's identity and by its `seq`."""
         self.answers.add(key, place, record.time_us)
         self.places_of(epoch).put(record.seq, place)
+
+    def take_policy(self, activation: Activation) -> None:
+        """Go on under another policy; rules that go on keep what their brakes have counted."""
+        self.policy = activation
+        self.brakes.fit(Policy.model_validate(activation.terms))
 
     def places_of(self, epoch: EpochId) -> Places:
         """Return where an epoch's decisions stand."""
@@ -98,8 +110,16 @@ class Rebuild:
         else:
             seen = len(run.rows)
         self._index_run(Columns(run.locators[:seen], run.rows[:seen]))
+        if located(int(run.locators[0]))[0] == self._epoch_index:
+            self._brake_run(run.rows[:seen])
         for place, row in zip(run.locators[seen:].tolist(), run.rows[seen:], strict=True):
             self._apply(place, Record.from_bytes(row.tobytes()))
+
+    def _brake_run(self, rows: Rows) -> None:
+        """Count the declines of rules that the window has seen already: brakes are in no checkpoint."""
+        declined = rows[(rows["outcome"] == Outcome.DECLINE) & (rows["rules_deciding"] != 0)]
+        for deciding, time_us in zip(declined["rules_deciding"].tolist(), declined["time_us"].tolist(), strict=True):
+            self.state.brakes.count(deciding, time_us)
 
     def _index_run(self, run: Columns) -> None:
         if not len(run.rows):
@@ -137,6 +157,8 @@ class Rebuild:
                 state.lists = Lists.model_validate(record.values())
             case Kind.BUNDLE_ACTIVATED:
                 state.bundle = str(record.values()["bundle"])
+            case Kind.POLICY_ACTIVATED:
+                state.take_policy(Activation.model_validate(record.values()))
             case Kind.CONFIG_ACTIVATED:
                 state.config = record.values()
             case Kind.CLOCK_STEPPED:
@@ -147,7 +169,8 @@ class Rebuild:
     def _decision(self, place: int, record: Record) -> None:
         decided, window = Decided.from_body(record.body), self.state.window
         self._index(place, record, decided)
-        if record.pos <= self.state.window_pos:
+        count_brakes(self.state, decided, record.time_us)
+        if record.pos <= self.state.window_pos or decided.marks & Mark.SANDBOX:
             return
         for overdue in window.overdue(decided.card, decided.terminal):
             # A bound lowered since then: memory stays bounded, and the live gate would have forgotten it, too.
@@ -172,8 +195,16 @@ class Rebuild:
             count_label(self.state.window, first.decided, record.time_us, delta)
 
 
+def count_brakes(state: State, decided: Decided, now_us: int) -> None:
+    """Count a decline for the brakes of the rules that brought it about."""
+    if decided.rules_deciding and decided.outcome is Outcome.DECLINE:
+        state.brakes.count(decided.rules_deciding, now_us)
+
+
 def count_label(window: Window, decided: Decided, now_us: int, delta: int) -> None:
-    """Count a payment as known fraud (1) or take that back (-1)."""
+    """Count a payment as known fraud (1) or take that back (-1); an answer that a test card forced counts nowhere."""
+    if decided.marks & Mark.SANDBOX:
+        return
     window.label(card=decided.card, terminal=decided.terminal, now_us=now_us, event_us=decided.feature_us, delta=delta)
 
 

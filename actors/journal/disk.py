@@ -4,26 +4,18 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from tidegate.errors import DiskFullError, JournalError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_LOCK: Final = ".lock"
+LOCK: Final = ".lock"
 _MODE: Final = 0o600  # a journal holds who paid what
 
 
-@contextmanager
-def _telling_full(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFullError(f"{path}: the disk is full; free space on it") from error
-        raise
+def _full(path: Path) -> DiskFullError:
+    return DiskFullError(f"{path}: the disk is full; free space on it")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -53,10 +45,14 @@ class PosixFile:
 
     def pwrite(self, data: bytes | bytearray, offset: int) -> None:
         """Write all of `data` at `offset`."""
-        with _telling_full(self._path):
+        try:
             done = os.pwrite(self._handle, data, offset)
             while done < len(data):
                 done += os.pwrite(self._handle, data[done:], offset + done)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise _full(self._path) from error
+            raise
 
     def sync(self) -> None:
         """Make the content durable."""
@@ -68,9 +64,13 @@ class PosixFile:
 
     def extend(self, size: int) -> None:
         """Preallocate up to `size` bytes, durably."""
-        with _telling_full(self._path):
+        try:
             if size > 0:
                 os.posix_fallocate(self._handle, 0, size)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise _full(self._path) from error
+            raise
         os.fsync(self._handle)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class PosixDisk:
 
     def lock(self) -> None:
         """Hold the folder by `flock`, which ends with the process, however it dies."""
-        handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, _MODE)
+        handle = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, _MODE)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -156,7 +156,7 @@ class PosixDisk:
         found: dict[str, int] = {}
         for path in sorted(self._folder.rglob("*")):
             with contextlib.suppress(FileNotFoundError):  # compressed and removed by a gate meanwhile
-                if path.is_file() and path.name != _LOCK:
+                if path.is_file() and path.name != LOCK:
                     found[path.relative_to(self._folder).as_posix()] = path.stat().st_size
         return found
 

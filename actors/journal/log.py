@@ -138,24 +138,24 @@ class Log:
 
     def append(self, items: Sequence[Item], size: int, time_us: int) -> tuple[Entry, ...]:
         """Add `items`, of a `size` that was asked for; begins the next segment where they don't fit this one."""
-        if not self.fits(size):
+        if self._offset + size > self._room_bytes:
             self._roll()
         part = self._part()
         at = locator(self._place.epoch_index, self._segment, self._offset + APPEND_BYTES)
-        first_pos, next_seqs = self._next_pos, tuple(self._next_seqs)
+        pos, next_seqs, chains = self._next_pos, self._next_seqs, self._chains
+        head = (self._seed, self._offset, len(items), self.durable_pos, pos, tuple(next_seqs))
         entries, blobs = [], []
-        for pos, (lane, kind, body) in enumerate(items, first_pos):
-            record = Record(lane, kind, self._next_seqs[lane], pos, time_us, body)
+        for lane, kind, body in items:
+            record = Record(lane, kind, next_seqs[lane], pos, time_us, body)
             blob = record.to_bytes()
-            self._next_seqs[lane] += 1
-            self._chains[lane] = chain(self._chains[lane], blob)
+            next_seqs[lane] += 1
+            chains[lane] = chain(chains[lane], blob)
             entries.append((at, record))
             blobs.append(blob)
             at += len(blob)
-        self._next_pos += len(blobs)
-        part.data += pack_append(
-            self._seed, self._offset, len(blobs), self.durable_pos, first_pos, next_seqs, b"".join(blobs)
-        )
+            pos += 1
+        self._next_pos = pos
+        part.data += pack_append(*head, blobs[0] if len(blobs) == 1 else b"".join(blobs))
         self._offset += size
         self._pending_bytes += size
         return tuple(entries)

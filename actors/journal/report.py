@@ -46,9 +46,9 @@ def _epoch_lines(epoch: EpochVerdict) -> Iterator[str]:
         seq, running = found.at.next_seqs[lane] - 1, found.at.chains[lane]
         head = "unknown behind a loss" if running == CHAIN_UNKNOWN else running.hex()[:16]
         yield f"  L{lane:d} {lane.name.lower()}: {found.counts[lane]} records, last seq {seq}, chain {head}"
-    yield from (_lost_line(lost) for lost in found.lost)
+    yield from (f"  LOST {lost_line(lost)}" for lost in found.lost)
     if found.torn is not None:
-        yield _torn_line(found.torn)
+        yield f"  {torn_line(found.torn)}"
     if found.unfinished:
         yield "  unfinished: its creation was cut short; the next start removes it"
 
@@ -57,15 +57,17 @@ def _started(found: Walk) -> str:
     return f", began because of {found.started['reason']}" if found.started else ""
 
 
-def _lost_line(lost: Lost) -> str:
+def lost_line(lost: Lost) -> str:
+    """Return in words what is lost and where it was."""
     lanes = ", ".join(f"L{part.lane:d} {part.first_seq}..{part.last_seq}" for part in lost.lanes)
     what = f"positions {lost.first_pos}..{lost.last_pos} ({lanes})" if lanes else "no record, a damaged header"
     where = f"{lost.file} byte {lost.start} to {lost.last_file} byte {lost.stop}"
-    return f"  LOST {what}: {where}{'' if lost.acknowledged else ' (nothing proves that these were durable)'}"
+    return f"{what}: {where}{'' if lost.acknowledged else ' (nothing proves that these were durable)'}"
 
 
-def _torn_line(torn: Torn) -> str:
-    return f"  torn tail: {torn.file} byte {torn.offset}, {torn.used} bytes that were never acknowledged"
+def torn_line(torn: Torn) -> str:
+    """Return in words what is torn."""
+    return f"torn tail: {torn.file} byte {torn.offset}, {torn.used} bytes that were never acknowledged"
 
 
 def _record_line(entry: Entry) -> str:

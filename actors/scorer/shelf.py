@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from actors.scorer.ports import Folder
-from tidegate.bundle import MANIFEST, Bundle, decode
+from tidegate.bundle import ACTIVE, MANIFEST, Bundle, canonical, check_admitted, decode, overridden
 from tidegate.errors import BundleError
 from tidegate.ids import BundleId
 from tidegate.limits import BUNDLES_KEPT
-
-ACTIVE: Final = "active"
-"""The pointer: a file that holds the id of the active bundle and a newline."""
 
 _ID: Final = re.compile(r"b-[0-9a-f]{12}")
 
@@ -60,12 +57,12 @@ class Shelf:
         return BundleId(name)
 
     def activate(self, bundle: BundleId) -> None:
-        """Make a bundle the active one, durably, after it proved whole.
+        """Make a bundle the active one, durably, after it proved whole and admitted.
 
         Raises:
-            BundleError: it can't be loaded; the active one stays.
+            BundleError: it can't be loaded, or its gate failed without an override; the active one stays.
         """
-        self.load(bundle)
+        check_admitted(self.load(bundle).manifest)
         self._folder.replace(ACTIVE, f"{bundle}\n".encode())
 
     def put(self, files: Mapping[str, bytes]) -> BundleId:
@@ -78,6 +75,15 @@ class Shelf:
         if bundle not in self._folder.names():
             self._folder.make(bundle, files)
         return bundle
+
+    def override(self, bundle: BundleId, *, by: str, why: str, at_us: int) -> BundleId:
+        """Place a copy of a bundle on the shelf that records who wants it although the gate said no; return its id.
+
+        Raises:
+            BundleError: it can't be loaded, the gate has passed it, or it isn't said who or why.
+        """
+        changed = overridden(self.load(bundle).manifest, by=by, why=why, at_us=at_us)
+        return self.put({**self._folder.files(bundle), MANIFEST: canonical(changed)})
 
     def prune(self) -> tuple[BundleId, ...]:
         """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all; return what was removed."""

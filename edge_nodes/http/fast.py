@@ -1,22 +1,32 @@
 """The fast path of the door: all that is written, straight from the socket to the gate, for whoever waits at a till.
 
 A raw ASGI application in front of FastAPI: what has a body costs a bounded read, a parse, a key look-up and the gate;
-all other routes are FastAPI's.
+all other routes are FastAPI's. A single decision doesn't even need ASGI where the server's protocol takes it at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from actors.gate.service import Service
+from actors.gate.service import Begun, Service, late_by_s
 from edge_nodes.http.keys import Caller, Keyring, Scope
-from edge_nodes.http.problem import document, invalid, render
-from edge_nodes.http.protocol import JOINER, JoinedHttp
-from tidegate.errors import FieldError, InvalidError, OverloadedError, TidegateError
-from tidegate.limits import BATCH_BODY_BYTES_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_S_MAX, INFLIGHT_REQUESTS_MAX
+from edge_nodes.http.problem import PRIVATE, document, invalid, refused, render
+from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply, head_of
+from edge_nodes.http.repeats import Place, batch_says_twice, said_twice, says_twice
+from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError, joined
+from tidegate.limits import (
+    BATCH_BODY_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    BODY_BYTES_MAX,
+    BODY_S_MAX,
+    DEADLINE_MS_MAX,
+    INFLIGHT_REQUESTS_MAX,
+)
 from tidegate.payment import LabelRequest, PaymentRequest
 
 Message = MutableMapping[str, Any]
@@ -24,10 +34,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_JSON: Final = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_JSON_TYPE: Final = b"application/json"
+_JSON: Final = [(b"content-type", _JSON_TYPE), *PRIVATE]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
 _LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
+_OK: Final = head_of(_HTTP_OK, _JSON)
+_DEADLINE: Final = b"x-deadline-ms"
+_DEADLINE_DIGITS: Final = 8
 
 
 class BodyTooLargeError(InvalidError):
@@ -52,7 +66,28 @@ STATUSES: Final[dict[type[TidegateError], int]] = {
     BodyTooLargeError: 413,
     BodyTooSlowError: 408,
     MediaTypeError: 415,
+    DeadlineError: 504,
 }
+
+
+def need_json(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a body that isn't JSON by its own word.
+
+    Raises:
+        MediaTypeError: its content type is another.
+    """
+    for name, value in headers:
+        if name == b"content-type" and (value == _JSON_TYPE or value.split(b";")[0].strip().lower() == _JSON_TYPE):
+            return
+    raise MediaTypeError("content-type: send application/json")
+
+
+def _too_large(bound: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"body: more than {bound} bytes; send less at a time")
+
+
+def _too_slow() -> BodyTooSlowError:
+    return BodyTooSlowError(f"body: not whole after {BODY_S_MAX:.0f} s; send it at once")
 
 
 async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
@@ -63,11 +98,7 @@ async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
         BodyTooLargeError: it has more than `bound` bytes; the rest is not read.
         BodyTooSlowError: it isn't whole in time.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-type" and value.split(b";")[0].strip().lower() == b"application/json":
-            break
-    else:
-        raise MediaTypeError("content-type: send application/json")
+    need_json(scope["headers"])
     chunks, size, more = [], 0, True
     try:
         async with asyncio.timeout(BODY_S_MAX):
@@ -77,10 +108,37 @@ async def read_body(scope: Message, receive: Receive, bound: int) -> bytes:
                 size += len(chunks[-1])
                 more = bool(message.get("more_body"))
     except TimeoutError as error:
-        raise BodyTooSlowError(f"body: not whole after {BODY_S_MAX:.0f} s; send it at once") from error
+        raise _too_slow() from error
     if size > bound:
-        raise BodyTooLargeError(f"body: more than {bound} bytes; send less at a time")
+        raise _too_large(bound)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def deadline_ms(headers: Headers) -> int | None:
+    """Return what `X-Deadline-Ms` says, or None where the caller gave none.
+
+    Raises:
+        InvalidError: it is no whole number of milliseconds within the bounds, or said twice.
+    """
+    said = [value for name, value in headers if name == _DEADLINE]
+    if not said:
+        return None
+    digits = said[0].isdigit() and len(said[0]) <= _DEADLINE_DIGITS
+    if len(said) > 1 or not digits or not 1 <= int(said[0]) <= DEADLINE_MS_MAX:
+        message = f"one whole number of milliseconds from 1 to {DEADLINE_MS_MAX} is expected"
+        raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
+    return int(said[0])
+
+
+def no_deadline(scope: Message) -> None:
+    """Refuse a deadline where it would mean nothing.
+
+    Raises:
+        InvalidError: there is one.
+    """
+    if any(name == _DEADLINE for name, _ in scope["headers"]):
+        message = "only POST /v1/decisions takes one: leave it out here"
+        raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
 
 
 def parse(body: bytes) -> PaymentRequest:
@@ -105,9 +163,18 @@ def parse_label(body: bytes) -> LabelRequest:
 
 def _parsed(validator: Any, body: bytes) -> Any:  # noqa: ANN401 - pydantic's compiled validators
     try:
-        return validator.validate_json(body)
+        request = validator.validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
+    if says_twice(body, request):
+        _refuse(said_twice(body))
+    return request
+
+
+def _refuse(again: Iterable[Place]) -> None:
+    """Refuse fields that are there again, if any are."""
+    if places := list(again):
+        raise refused((place, "is there more than once; send it once") for place in places)
 
 
 def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
@@ -120,41 +187,123 @@ def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
     if not isinstance(items, list) or not 1 <= len(items) <= BATCH_ITEMS_MAX:
         message = f"an object with one list of 1 to {BATCH_ITEMS_MAX} payments is expected"
         raise InvalidError(f"decisions: {message}", fields=(FieldError("decisions", message),))
-    return [_parse_item(index, item) for index, item in enumerate(items)]
+    written = [to_json(item) for item in items]
+    again = list(said_twice(body)) if batch_says_twice(body, written) else []
+    _refuse(place for place in again if place == ("decisions",))
+    return [
+        _parse_item(index, item, [place[2:] for place in again if place[1] == index])
+        for index, item in enumerate(written)
+    ]
 
 
-def _parse_item(index: int, item: object) -> PaymentRequest | TidegateError:
+def _parse_item(index: int, item: bytes, again: list[Place]) -> PaymentRequest | TidegateError:
+    place = f"decisions.{index}"
+    if not item.startswith(b"{"):
+        return _unfit((FieldError(place, "an object with a payment is expected"),), InvalidError)
     try:
-        return parse(to_json(item))
+        _refuse(again)
+        return parse(item)
     except InvalidError as error:
-        fields = tuple(FieldError(f"decisions.{index}.{f.field}", f.message) for f in error.fields)
-        return type(error)(error.message, fields=fields)
+        return _unfit(tuple(FieldError(f"{place}.{f.field}", f.message) for f in error.fields), type(error))
 
 
-class _NoJoiner:
-    """In place of a joiner, where another server runs the application."""
-
-    def hold(self) -> None:
-        """Hold nothing."""
-
-    def release(self) -> None:
-        """Release nothing."""
+def _unfit(fields: tuple[FieldError, ...], kind: type[InvalidError]) -> InvalidError:
+    return kind(joined(fields), fields=fields)
 
 
-_NO_JOINER: Final = _NoJoiner()
+def refusal(service: Service, error: TidegateError) -> tuple[int, Headers, bytes]:
+    """Return status, headers and body of the answer to a request that was refused, and count it."""
+    service.meter.refused(error.code)
+    return render(error, STATUSES.get(type(error)))
+
+
+class DecisionRoute:
+    """`POST /v1/decisions`, for both ways: without a task from the parser to the gate, and as ASGI."""
+
+    path = b"/v1/decisions"
+    body_bytes_max = BODY_BYTES_MAX
+
+    def __init__(self, service: Service, keyring: Keyring) -> None:
+        self._service = service
+        self._keyring = keyring
+        self._inflight = 0
+
+    def _need_room(self) -> None:
+        if self._inflight >= INFLIGHT_REQUESTS_MAX:
+            raise OverloadedError(f"{INFLIGHT_REQUESTS_MAX} requests are under way: slow down and send again")
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Count a request while it is.
+
+        Raises:
+            OverloadedError: too many are under way.
+        """
+        self._need_room()
+        self._inflight += 1
+        try:
+            yield
+        finally:
+            self._inflight -= 1
+
+    def begin(self, caller: Caller, body: bytes, started: float, allowed_ms: int | None) -> Begun:
+        """Decide what a caller asks about; `started` is a reading of the service's ticks."""
+        request = parse(body)
+        caller.need_merchant(request.merchant)
+        return self._service.begin(request, started, allowed_ms)
+
+    def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
+        """Answer a request once its decision is durable; what is wrong with it at once."""
+        try:
+            begun = self._begun(headers, body, self._service.ticks())
+        except TidegateError as error:
+            reply(self._refusal(error))
+            return
+        self._inflight += 1
+        self._service.when_durable(begun.pos, partial(self._told, begun, reply))
+
+    def _begun(self, headers: Headers, body: bytes, started: float) -> Begun:
+        self._need_room()
+        need_json(headers)
+        caller = self._keyring.caller(headers)
+        caller.need(Scope.DECIDE)
+        return self.begin(caller, body, started, deadline_ms(headers))
+
+    def _told(self, begun: Begun, reply: Reply, failure: TidegateError | None) -> None:
+        self._inflight -= 1
+        if failure is not None:
+            reply(self._refusal(failure))
+            return
+        answer = (_OK, to_json(self._service.end(begun)))
+        if late_s := late_by_s(begun):
+            asyncio.get_running_loop().call_later(late_s, reply, answer)
+        else:
+            reply(answer)
+
+    def _refusal(self, error: TidegateError) -> Answer:
+        status, headers, body = refusal(self._service, error)
+        return head_of(status, headers), body
+
+    def too_large(self) -> Answer:
+        """Return the answer to a body beyond the bound."""
+        return self._refusal(_too_large(BODY_BYTES_MAX))
+
+    def too_slow(self) -> Answer:
+        """Return the answer to a body that isn't whole in time."""
+        return self._refusal(_too_slow())
 
 
 class FastPath:
-    """Answers the decision routes and hands everything else on."""
+    """Answers what is written and hands everything else on."""
 
-    protocol = JoinedHttp
+    protocol = DoorHttp
     """What the server should speak HTTP with."""
 
     def __init__(self, *, service: Service, keyring: Keyring, rest: App) -> None:
         self._service = service
         self._keyring = keyring
         self._rest = rest
-        self._inflight = 0
+        self.short_cut = DecisionRoute(service, keyring)
         self._routes = {
             "/v1/decisions": (self._decide, Scope.DECIDE),
             "/v1/decisions/batch": (self._decide_many, Scope.DECIDE),
@@ -171,16 +320,10 @@ class FastPath:
         try:
             status, headers, body = _HTTP_OK, _JSON, await self._guarded(*route, scope, receive, started)
         except TidegateError as error:
-            self._service.meter.refused(error.code)
-            status, headers, body = render(error, STATUSES.get(type(error)))
+            status, headers, body = refusal(self._service, error)
         length = (b"content-length", str(len(body)).encode())
-        joiner = scope.get(JOINER, _NO_JOINER)
-        joiner.hold()
-        try:
-            await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-            await send({"type": "http.response.body", "body": body})
-        finally:
-            joiner.release()
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
 
     async def _guarded(
         self,
@@ -190,22 +333,18 @@ class FastPath:
         receive: Receive,
         started: float,
     ) -> bytes:
-        if self._inflight >= INFLIGHT_REQUESTS_MAX:
-            raise OverloadedError(f"{INFLIGHT_REQUESTS_MAX} requests are under way: slow down and send again")
-        self._inflight += 1
-        try:
+        with self.short_cut.under_way():
             caller = self._keyring.caller(scope["headers"])
             caller.need(needed)
             return await route(caller, scope, receive, started)
-        finally:
-            self._inflight -= 1
 
     async def _decide(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
-        request = parse(await read_body(scope, receive, BODY_BYTES_MAX))
-        caller.need_merchant(request.merchant)
-        return to_json(await self._service.decide(request, started))
+        allowed_ms = deadline_ms(scope["headers"])
+        begun = self.short_cut.begin(caller, await read_body(scope, receive, BODY_BYTES_MAX), started, allowed_ms)
+        return to_json(await self._service.told(begun))
 
     async def _decide_many(self, caller: Caller, scope: Message, receive: Receive, started: float) -> bytes:
+        no_deadline(scope)
         requests = parse_batch(await read_body(scope, receive, BATCH_BODY_BYTES_MAX))
         for request in requests:
             if isinstance(request, PaymentRequest):
@@ -215,6 +354,7 @@ class FastPath:
         return to_json({"data": told})
 
     async def _label(self, caller: Caller, scope: Message, receive: Receive, _started: float) -> bytes:
+        no_deadline(scope)
         request = parse_label(await read_body(scope, receive, BODY_BYTES_MAX))
         caller.need_merchant(request.merchant)
         return to_json(await self._service.label(request))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tidegate.errors import FieldError, ForbiddenError, SettingsError, UnauthenticatedError
+from tidegate.errors import FieldError, ForbiddenError, SettingsError, UnauthenticatedError, joined
 from tidegate.ids import Entropy
 from tidegate.limits import API_KEYS_MAX
 
@@ -69,8 +69,7 @@ def parse_keys(name: str, data: bytes) -> KeyFile:
         return KeyFile.model_validate_json(data)
     except ValidationError as error:
         fields = tuple(FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False))
-        told = "; ".join(f"{field.field}: {field.message}" for field in fields)
-        raise SettingsError(f"{name}: {told}; restore it or make new keys", fields=fields) from error
+        raise SettingsError(f"{name}: {joined(fields)}; restore it or make new keys", fields=fields) from error
 
 
 def dump_keys(keys: KeyFile) -> bytes:

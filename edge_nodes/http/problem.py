@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final
 
@@ -18,10 +19,14 @@ from tidegate.errors import (
     TemporaryError,
     TidegateError,
     UnauthenticatedError,
+    joined,
 )
 from tidegate.payment import holds_card_number
 
 CONTENT_TYPE: Final = b"application/problem+json"
+PRIVATE: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+"""Headers of every answer: who paid what belongs in no cache, and is what its type says."""
+_HEADERS: Final = [(b"content-type", CONTENT_TYPE), *PRIVATE]
 _FIELDS_MAX: Final = 20
 _SAFE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 _STATUS: Final[tuple[tuple[type[TidegateError], int], ...]] = (
@@ -57,7 +62,7 @@ def document(error: TidegateError, status: int | None = None) -> dict[str, Any]:
 def render(error: TidegateError, status: int | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return status, headers and body of an error's answer."""
     problem = document(error, status)
-    headers = [(b"content-type", CONTENT_TYPE)]
+    headers = [*_HEADERS]
     if isinstance(error, TemporaryError):
         headers.append((b"retry-after", str(max(1, round(error.delay_s))).encode()))
     if isinstance(error, UnauthenticatedError):
@@ -85,5 +90,24 @@ def refused(wrong: Iterable[tuple[Sequence[int | str], str]]) -> InvalidError:
     told = islice(wrong, _FIELDS_MAX)
     fields = tuple(FieldError(_place(place), message.removeprefix("Value error, ")) for place, message in told)
     card_number = any("card number" in field.message for field in fields)
-    said = "; ".join(f"{field.field}: {field.message}" for field in fields)
-    return (CardNumberError if card_number else InvalidError)(said, fields=fields)
+    return (CardNumberError if card_number else InvalidError)(joined(fields), fields=fields)
+
+
+class MalformedError(InvalidError):
+    """What isn't HTTP: the connection is closed, since nobody knows where the next request begins."""
+
+    code = "MALFORMED_REQUEST"
+
+
+class HeadTooLargeError(InvalidError):
+    """A request line and headers beyond their bound."""
+
+    code = "HEAD_TOO_LARGE"
+
+
+def last_words(error: TidegateError, status: HTTPStatus) -> bytes:
+    """Return an error as a whole HTTP/1.1 response that ends its connection: for what never was a request."""
+    _, headers, body = render(error, status)
+    lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode())]
+    lines += [b"%s: %s" % header for header in (*headers, (b"content-length", b"%d" % len(body)))]
+    return b"\r\n".join([*lines, b"connection: close", b"", body])

@@ -1,61 +1,103 @@
-"""uvicorn's HTTP protocol, but an answer of the fast path leaves in one write: two cost a tenth of a decision."""
+"""uvicorn's HTTP protocol with a short cut: a payment is decided where its last byte arrives, without a task.
+
+ASGI costs more than the whole decision: a scope, a task, futures and messages a request. So `POST /v1/decisions` over
+a connection that is free goes straight from the parser to the gate, and its answer from the flush to the socket, in
+one write. Everything else, and every odd case (HTTP/1.0, pipelined, `Expect`), goes uvicorn's way to the same answer.
+
+Connections are bounded here, too: how many, how long one may say nothing, how large a head may be.
+"""
 
 import asyncio
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, Final, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from tidegate.limits import HEAD_BYTES_MAX
+from edge_nodes.http.problem import HeadTooLargeError, MalformedError, last_words
+from tidegate.limits import BODY_S_MAX, CONNECTION_IDLE_S_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX
 
-JOINER: Final = "tidegate.joiner"
-"""Where the ASGI scope has the connection's `Joiner`."""
+Headers = list[tuple[bytes, bytes]]
+Answer = tuple[bytes, bytes]
+"""Status line and headers as they are written, but for the content's length; and the body."""
 
-
-class Joiner:
-    """A transport that can hold what is written and send it in one go; all else is the transport's own."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._held: list[bytes] | None = None
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write now, or with the rest where it is held."""
-        if self._held is None:
-            self._transport.write(data)
-        else:
-            self._held.append(data)
-
-    def hold(self) -> None:
-        """Keep what is written from now on."""
-        self._held = []
-
-    def release(self) -> None:
-        """Write what was kept."""
-        held, self._held = self._held, None
-        if held:
-            self._transport.write(b"".join(held))
-
-    def close(self) -> None:
-        """Write what was kept, then close: the last answer on a connection closes it before it is released."""
-        self.release()
-        self._transport.close()
+_TOO_LARGE: Final = last_words(
+    HeadTooLargeError(f"head: more than {HEAD_BYTES_MAX} bytes; send fewer or shorter headers"),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
+_MALFORMED: Final = last_words(MalformedError("this is no HTTP/1.1: mend the client"), HTTPStatus.BAD_REQUEST)
+_NOBODY_WAITS: Final = asyncio.Event()
 
 
-_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+def head_of(status: int, headers: Headers) -> bytes:
+    """Return the status line and headers as they are written."""
+    return STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % each for each in headers)
 
 
-class JoinedHttp(HttpToolsProtocol):
-    """Gives every request's scope the joiner of its connection, and bounds what may come before a request's body."""
+class Reply(Protocol):
+    """Where an answer goes, once."""
+
+    def __call__(self, answer: Answer) -> None:
+        """Send it."""
+
+
+class ShortCut(Protocol):
+    """What answers one route without ASGI."""
+
+    path: bytes
+    body_bytes_max: int
+
+    def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
+        """Answer a request, now or later; raises nothing."""
+
+    def too_large(self) -> Answer:
+        """Return the answer to a body beyond the bound."""
+
+    def too_slow(self) -> Answer:
+        """Return the answer to a body that isn't whole in time."""
+
+
+class Exchange:
+    """A request on the short cut and its answer; stands where uvicorn keeps its own, so has what that is asked for."""
+
+    __slots__ = ("_door", "body", "disconnected", "headers", "keep_alive", "response_complete", "started", "whole")
+    message_event = _NOBODY_WAITS
+
+    def __init__(self, door: "DoorHttp", headers: Headers, started: float) -> None:
+        self._door = door
+        self.headers = headers
+        self.body = b""
+        self.started = started
+        self.whole = False
+        self.keep_alive = True
+        self.response_complete = False
+        self.disconnected = False
+
+    def __call__(self, answer: Answer) -> None:
+        """Send the answer."""
+        self._door.send(self, answer)
+
+
+class DoorHttp(HttpToolsProtocol):
+    """One connection."""
 
     _in_head = True
     _head_bytes = 0
+    _ready: Exchange | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Put a joiner in front of the transport."""
-        super().connection_made(Joiner(transport))  # type: ignore[arg-type]
+        """Take a connection, and begin to watch how long it says nothing."""
+        super().connection_made(transport)
+        self._short_cut: ShortCut | None = getattr(self.app, "short_cut", None)
+        self._free_since = self.loop.time()
+        self._watch(self._free_since + CONNECTION_IDLE_S_MAX)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a head beyond its bound ends the connection: nobody has proven anything yet."""
@@ -66,18 +108,119 @@ class JoinedHttp(HttpToolsProtocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        ready, self._ready = self._ready, None
+        if ready is None:
+            self._expect_more()
+        elif self._short_cut is not None:  # outside the parser, which would hide what is raised
+            self._short_cut.take(ready.headers, ready.body, ready)
 
-    def on_headers_complete(self) -> None:
-        """Begin the request."""
-        self._in_head, self._head_bytes = False, 0
-        super().on_headers_complete()
+    def _expect_more(self) -> None:
+        """Watch for the rest of a body."""
+        exchange: Any = self.cycle
+        if type(exchange) is Exchange and not (exchange.whole or exchange.response_complete):
+            self._watch(exchange.started + BODY_S_MAX)
 
-    def on_message_complete(self) -> None:
-        """End the request: the next head may come."""
-        self._in_head = True
-        super().on_message_complete()
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which fit no problem document
+        """Say that it is no HTTP, as a problem like any other."""
+        self.transport.write(_MALFORMED)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Make the scope of the next request."""
+        """Begin a request; uvicorn's scope is made only where its way is gone."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        """Choose the way of this request."""
+        self._in_head, self._head_bytes = False, 0
+        if self._short_cut is not None and self.url == self._short_cut.path and self._is_plain():
+            self.cycle = Exchange(self, self.headers, self.loop.time())  # type: ignore[assignment]
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.scope[JOINER] = self.transport  # type: ignore[typeddict-unknown-key]
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _is_plain(self) -> bool:
+        """Whether nothing is odd: a POST whose answer may be written as soon as it is there."""
+        parser = self.parser
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not (self.expect_100_continue or self.flow.write_paused or parser.should_upgrade())
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body, up to the bound."""
+        exchange: Any = self.cycle
+        if type(exchange) is not Exchange or self._short_cut is None:
+            super().on_body(body)
+        elif not exchange.response_complete:
+            exchange.body = exchange.body + body if exchange.body else body
+            if len(exchange.body) > self._short_cut.body_bytes_max:
+                self._give_up(exchange, self._short_cut.too_large())
+
+    def on_message_complete(self) -> None:
+        """End a request: the next head may come."""
+        self._in_head = True
+        exchange: Any = self.cycle
+        if type(exchange) is not Exchange:
+            super().on_message_complete()
+        elif not exchange.response_complete:
+            exchange.whole = True
+            self._ready = exchange
+
+    def send(self, exchange: Exchange, answer: Answer) -> None:
+        """Write an answer, and close after it where the server is stopping."""
+        exchange.response_complete = True
+        if exchange.disconnected or self.transport.is_closing():
+            return
+        head, body = answer
+        end = b"" if exchange.keep_alive else b"connection: close\r\n"
+        date = b"".join([b"%s: %s\r\n" % each for each in self.server_state.default_headers])
+        self.transport.write(b"%s%s%scontent-length: %d\r\n\r\n%s" % (head, date, end, len(body), body))
+        if not exchange.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _give_up(self, exchange: Exchange, answer: Answer) -> None:
+        """Answer before the request is whole; what else comes of it is not read."""
+        exchange.keep_alive = False
+        self.send(exchange, answer)
+
+    def on_response_complete(self) -> None:
+        """Go on with what was pipelined, or be free."""
+        self._free_since = self.loop.time()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Leave the watch alone: one timer a connection, not one a request."""
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what has said nothing for too long, give up a body that doesn't come, and look again later."""
+        exchange: Any = self.cycle
+        now, due = self.loop.time(), self._free_since + CONNECTION_IDLE_S_MAX
+        if exchange is not None and not exchange.response_complete:
+            due = now + CONNECTION_IDLE_S_MAX
+            if type(exchange) is Exchange and not exchange.whole and self._short_cut is not None:
+                self._give_up(exchange, self._short_cut.too_slow())
+                return
+        if due <= now:
+            self.transport.close()
+        else:
+            self._watch(due)
+
+    def _watch(self, due: float) -> None:
+        """Look at the connection when it is `due`, by the loop's clock."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+        self.timeout_keep_alive_task = self.loop.call_at(due, self.timeout_keep_alive_handler)

@@ -26,7 +26,7 @@ from tidegate.decision import Outcome
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.limits import CARDS_MAX, TERMINALS_MAX
 from tidegate.payment import PaymentRequest
-from tidegate.policy import MILLION, Costs, cheapest
+from tidegate.policy.costs import MILLION, Costs, cheapest
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -10,8 +10,8 @@ import pytest
 from actors.scorer.disk import PosixFolder
 from actors.scorer.memory import CrashError, MemoryFolder
 from actors.scorer.ports import Folder
-from actors.scorer.shelf import ACTIVE, Shelf
-from tidegate.bundle import MANIFEST, decode
+from actors.scorer.shelf import Shelf
+from tidegate.bundle import ACTIVE, MANIFEST, decode
 from tidegate.errors import BundleError
 from tidegate.ids import BundleId
 from tidegate.limits import BUNDLES_KEPT
@@ -105,6 +105,60 @@ def test_a_damaged_bundle_is_never_activated_and_counts_as_the_oldest(folder: Fo
         shelf.activate(BundleId("b-0123456789ab"))
     assert shelf.ids() == ("b-0123456789ab", good)
     assert shelf.active() == good
+
+
+def _judged(files: Files, gate: object) -> Files:
+    manifest = json.loads(files[MANIFEST]) | {"gate": gate}
+    return {**files, MANIFEST: json.dumps(manifest).encode()}
+
+
+FAILED = {"passed": False, "against": "b-0123456789ab", "reasons": ["average precision -0.100"]}
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"), [(FAILED, "gate: failed: average precision -0.100"), (None, "gate: was never judged")]
+)
+def test_what_failed_its_gate_or_never_saw_it_is_not_activated_until_somebody_answers_for_it(
+    folder: Folder, made: Made, gate: object, said: str
+) -> None:
+    shelf = Shelf(folder=folder)
+    good, bad = shelf.put(made(1)), shelf.put(_judged(made(2), gate))
+    shelf.activate(good)
+
+    with pytest.raises(BundleError, match=said):
+        shelf.activate(bad)
+    assert shelf.active() == good
+    answered = shelf.override(bad, by="Ada Lovelace", why="the old one is blind to the new pattern", at_us=77)
+    shelf.activate(answered)
+
+    assert shelf.active() == answered != bad
+    override = shelf.load(answered).manifest.override
+    assert override is not None
+    assert (override.by, override.why, override.at_us) == (
+        "Ada Lovelace",
+        "the old one is blind to the new pattern",
+        77,
+    )
+    assert shelf.load(bad).manifest.override is None
+    assert shelf.load(answered).manifest.gate == shelf.load(bad).manifest.gate
+
+
+@pytest.mark.parametrize(("by", "why", "field"), [("", "x", "by"), ("Ada", " ", "why"), ("Ada", "y" * 501, "why")])
+def test_an_override_says_who_and_why(folder: Folder, made: Made, by: str, why: str, field: str) -> None:
+    shelf = Shelf(folder=folder)
+    bad = shelf.put(_judged(made(1), FAILED))
+
+    with pytest.raises(BundleError, match=f"override: {field}: "):
+        shelf.override(bad, by=by, why=why, at_us=1)
+    assert shelf.ids() == (bad,)
+
+
+def test_what_passed_its_gate_needs_no_override(folder: Folder, made: Made) -> None:
+    shelf = Shelf(folder=folder)
+    good = shelf.put(made(1))
+
+    with pytest.raises(BundleError, match="nothing to override"):
+        shelf.override(good, by="Ada", why="to be sure", at_us=1)
 
 
 def test_a_pointer_that_holds_no_id_is_refused_with_what_to_do(folder: Folder) -> None:

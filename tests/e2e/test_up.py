@@ -20,7 +20,7 @@ import pytest
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
 from tests.e2e.newcomer import STAGE_S, House, Run, until
-from tests.tidy.test_docs import DOCUMENTS, fenced
+from tests.tidy.test_docs import DOCUMENTS, ROOT, fenced
 from training.synth import SynthConfig, generate
 
 RAY_PROCESSES = 5  # the shell's program, its reaper and what Ray starts first
@@ -141,6 +141,21 @@ def _replayed(told: Told, command: str) -> None:
     assert re.search(r"errors +│ none", report)
 
 
+def _diagnosed(told: Told, command: str) -> None:
+    """What the doctor finds is the machine's: it says so by its exit code, and looks at what its page lists."""
+    done = told.house.shell(told.command(command))
+    named = set(re.findall(r"^\\| ([a-z ]+?) \\|", (ROOT / "docs" / "doctor.md").read_text(), re.MULTILINE)) - {
+        "finding"
+    }
+
+    assert done.returncode in {0, 1}, done.stderr
+    assert [name for name in named if name not in done.stdout] == []
+    if "--json" in command:
+        said = json.loads(done.stdout)
+        assert said["healthy"] is (done.returncode == 0)
+        assert {finding["name"] for finding in said["findings"]} == named
+
+
 CHECKS: Final = {
     "curl": _asked,
     "tidegate key add": _key_added,
@@ -150,6 +165,7 @@ CHECKS: Final = {
     "tidegate train": _trained,
     "tidegate bundle activate": _activated,
     "tidegate replay": _replayed,
+    "tidegate doctor": _diagnosed,
 }
 
 

@@ -12,16 +12,27 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from actors.gate.actor import GateActor
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
+from edge_nodes.http.app import (
+    BatchAnswer,
+    HealthAnswer,
+    LabelAnswer,
+    LiveAnswer,
+    PageAnswer,
+    ReadyAnswer,
+    SiteAnswer,
+)
 from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.limits import BODY_BYTES_MAX
 from tidegate.settings import site_settings
@@ -38,6 +49,7 @@ class Answer:
     status: int
     type: str
     body: Any
+    headers: Message
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Door:
         finally:
             connection.close()
         kind = response.headers.get("content-type", "")
-        return Answer(response.status, kind, json.loads(raw) if "json" in kind else raw)
+        return Answer(response.status, kind, json.loads(raw) if "json" in kind and raw else raw, response.headers)
 
     def heads(self) -> Any:
         """Return the journal's heads: equal before and after where nothing was changed."""
@@ -190,7 +202,7 @@ def test_bad_input_names_its_field_and_changes_nothing(door: Door, changes: dict
 
 
 @pytest.mark.parametrize("field", ["transaction_id", "card", "terminal", "merchant", "device"])
-@pytest.mark.parametrize("text", [CARD_NUMBER, "4111-1111-1111-1111", f"x-{CARD_NUMBER}", "378282246310005"])
+@pytest.mark.parametrize("text", [CARD_NUMBER, "4111-1111-1111-1111", "4111.1111.1111.1111", f"x-{CARD_NUMBER}"])
 def test_a_card_number_in_any_field_is_refused_and_never_repeated(door: Door, field: str, text: str) -> None:
     refused = door.ask("POST", "/v1/decisions", payment("pan-1") | {field: text})
 
@@ -326,11 +338,28 @@ def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> No
         answer = caller.recv(4_096)
 
     assert answer.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "HEAD_TOO_LARGE"
 
 
-def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "sent", [b"no http at all\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\0"]
+)
+def test_what_is_no_http_is_a_problem_and_the_end_of_its_connection(door: Door, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(sent)
+        head, _, body = b"".join(iter(lambda: caller.recv(4_096), b"")).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    for header in (b"content-type: application/problem+json", b"cache-control: no-store", b"connection: close"):
+        assert header in head.split(b"\r\n")
+    assert json.loads(body)["code"] == "MALFORMED_REQUEST"
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
+def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr("edge_nodes.http.fast.BODY_S_MAX", 0.2)
-    head = f"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n"
+    monkeypatch.setattr("edge_nodes.http.protocol.BODY_S_MAX", 0.2)
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n"
     head += "content-type: application/json\r\ncontent-length: 100\r\n\r\n"
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
         caller.sendall(head.encode())
@@ -339,9 +368,186 @@ def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.Mon
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def _raw(door: Door, asked: dict[str, Any], version: str = "1.1", extra: str = "") -> bytes:
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/decisions HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {door.key}\r\n{extra}"
+    return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _answers(caller: socket.socket, count: int) -> list[Any]:
+    reader = caller.makefile("rb")
+    found = []
+    for _ in range(count):
+        length = 0
+        while line := reader.readline().strip():
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        found.append(json.loads(reader.read(length)))
+    return found
+
+
+def test_requests_sent_without_waiting_are_answered_in_their_order(door: Door) -> None:
+    ids = [f"pipe-{number}" for number in range(20)]
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(b"".join(_raw(door, payment(each)) for each in ids))
+        answers = _answers(caller, len(ids))
+
+    assert [answer["transaction_id"] for answer in answers] == ids
+
+
+def test_a_request_in_single_bytes_is_answered_as_a_whole_one(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in (request := _raw(door, payment("bytes-1"))):
+            caller.sendall(bytes([at]))
+        answers = _answers(caller, 1)
+        caller.sendall(request)
+        again = _answers(caller, 1)
+
+    assert again == [answers[0] | {"replayed": True}]
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "closes"),
+    [
+        ("1.1", "", False),
+        ("1.1", "connection: close\r\n", True),
+        ("1.0", "", True),
+        ("1.1", "expect: 100-continue\r\n", False),
+    ],
+    ids=["plain", "close", "1.0", "expect"],
+)
+def test_every_way_of_asking_gets_the_same_answer(door: Door, version: str, extra: str, *, closes: bool) -> None:
+    """uvicorn's way and the short cut: one first answer, so a retry over the other way is told it."""
+    asked = payment(f"ways-{version}-{len(extra)}")
+    first = door.ask("POST", "/v1/decisions?way=asgi", asked).body
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(_raw(door, asked, version, extra))
+        if "expect" in extra:
+            assert caller.recv(25).startswith(b"HTTP/1.1 100 ")
+        (answer,) = _answers(caller, 1)
+        caller.settimeout(0.3)
+        with contextlib.ExitStack() as open_still:
+            if not closes:
+                open_still.enter_context(pytest.raises(TimeoutError))
+            assert caller.recv(1) == b""
+
+    assert answer == first | {"replayed": True}
+
+
+def test_a_connection_that_says_nothing_is_closed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_nodes.http.protocol.CONNECTION_IDLE_S_MAX", 0.2)
+    for said in (b"", b"POST /v1/deci", _raw(door, payment("idle-1"))):
+        with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+            caller.sendall(said)
+            if said.endswith(b"}"):
+                _answers(caller, 1)
+            assert caller.recv(1) == b""
+
+
+def test_connections_are_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_nodes.http.protocol.CONNECTIONS_MAX", 2)
+    with contextlib.ExitStack() as opened:
+        callers = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=20)) for _ in range(8)
+        ]
+        assert callers[-1].recv(1) == b""
+
+    assert door.ask("GET", "/healthz").status == 200
+
+
 def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:
     answer = door.ask("GET", "/v1/decisions?outcom=decline")
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, "outcom")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PATCH"])
+@pytest.mark.parametrize("key", ["", "Bearer tgk_wrong", None])
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch", "/v1/labels", "/v1/site", "/healthz", "/x"])
+def test_no_answer_may_be_cached_or_taken_for_another_type(door: Door, method: str, key: str | None, path: str) -> None:
+    sent = {} if key is None else {"authorization": key}
+    headers = door.ask(method, path, payment("headers-1") if method == "POST" else None, **sent).headers
+
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+def test_a_field_that_is_said_twice_is_refused_by_name_and_changes_nothing(door: Door) -> None:
+    before = door.heads()
+    body = b'{"card": "card-9", ' + json.dumps(payment("twice-1")).encode()[1:]
+
+    refused = door.ask("POST", "/v1/decisions", body)
+
+    assert (refused.status, [e["field"] for e in refused.body["errors"]]) == (422, ["card"])
+    assert door.heads() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/decisions/batch", "POST"),
+        ("HEAD", "/v1/labels", "POST"),
+        ("GET", "/v1/labels", "POST"),
+        ("DELETE", "/v1/decisions", "GET, HEAD, POST"),
+        ("PUT", "/v1/decisions/batch", "POST"),
+        ("POST", "/v1/site", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/v1/decisions/site-1.g0.0123456789abcdef.L1.1", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_told_those_that_it_takes(
+    door: Door, method: str, path: str, allowed: str
+) -> None:
+    refused = door.ask(method, path)
+
+    assert (refused.status, refused.headers["allow"], refused.type) == (405, allowed, "application/problem+json")
+    if method != "HEAD":
+        assert (refused.body["code"], refused.body["title"]) == ("METHOD_NOT_ALLOWED", "Method not allowed")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/site/", "/v1/decisions/", "/v2/decisions"])
+def test_a_path_that_there_is_none_of_is_a_problem_and_leads_nowhere(door: Door, path: str) -> None:
+    refused = door.ask("GET", path, host="elsewhere.example")
+
+    assert (refused.status, refused.body["code"], refused.body["title"]) == (404, "NO_SUCH_PATH", "No such path")
+    assert "location" not in refused.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/live.js", "/v1/site"])
+def test_a_head_is_that_of_the_same_get(door: Door, path: str) -> None:
+    head, got = door.ask("HEAD", path), door.ask("GET", path)
+
+    assert (head.status, head.body, head.type) == (200, b"", got.type)
+    assert (head.headers["content-length"] == got.headers["content-length"]) or path == "/v1/site"
+
+
+ANSWERS: list[tuple[str, str, type[BaseModel]]] = [
+    ("GET", "/v1/decisions?limit=2", PageAnswer),
+    ("GET", "/v1/site", SiteAnswer),
+    ("GET", "/v1/live", LiveAnswer),
+    ("GET", "/readyz", ReadyAnswer),
+    ("GET", "/healthz", HealthAnswer),
+    ("POST", "/v1/decisions/batch", BatchAnswer),
+    ("POST", "/v1/labels", LabelAnswer),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "model"), ANSWERS, ids=[path for _, path, _ in ANSWERS])
+def test_an_answer_is_what_the_openapi_document_says_of_it(
+    door: Door, method: str, path: str, model: type[BaseModel]
+) -> None:
+    label = {"label_id": "l-schema", "merchant": "m-1", "transaction_id": "schema-1", "verdict": "fraud"}
+    label |= {"source": "issuer", "known_at": "2026-11-24T09:00:00Z"}
+    door.ask("POST", "/v1/decisions", payment("schema-1"))
+    bodies: dict[str, Any] = {"/v1/labels": label}
+    bodies["/v1/decisions/batch"] = {"decisions": [payment("schema-2"), {}]}
+
+    answer = door.ask(method, path, bodies.get(path))
+    described = door.ask("GET", "/openapi.json").body["paths"][path.partition("?")[0]][method.lower()]
+
+    assert answer.status == 200
+    schema = described["responses"]["200"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": f"#/components/schemas/{model.__name__}"}
+    assert model.model_validate(answer.body, strict=True).model_dump(exclude_unset=True) == answer.body
 
 
 def test_metrics_and_health_answer(door: Door) -> None:

@@ -11,6 +11,7 @@ import pytest
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from tidegate.bundle import GateVerdict
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--days", "45", "--cards", "500", "--trees", "20")
@@ -69,6 +70,8 @@ def test_a_submitted_job_shows_its_progress_and_puts_a_bundle_that_scores_on_the
     assert shelf.ids() == (told["bundle"],)
     assert Scorer(shelf.load(told["bundle"])).bundle.manifest.data.frauds == told["frauds"]
     assert told["metrics"]["average_precision"] > 0
+    assert told["gate"]["passed"]
+    assert shelf.load(told["bundle"]).manifest.gate == GateVerdict.model_validate(told["gate"])
 
 
 def test_the_same_call_again_finds_the_same_job_and_trains_nothing(
@@ -142,3 +145,19 @@ def test_the_command_trains_on_a_running_cluster_and_says_how_to_activate_the_bu
     assert shelf.active() is None
     assert _run(ray_cluster.environment, *cli, "bundle", "activate", bundle, *named).returncode == 0
     assert shelf.active() == bundle
+    listed = _run(ray_cluster.environment, *cli, "bundle", "list", *named).stdout
+    assert listed == f"* {bundle}  gate passed\n"
+    refused = _run(
+        ray_cluster.environment,
+        *cli,
+        "bundle",
+        "override",
+        bundle,
+        *named,
+        "--by",
+        "Ada Lovelace",
+        "--why",
+        "to be sure",
+    )
+    assert refused.returncode == 1
+    assert "nothing to override" in refused.stderr

@@ -6,7 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegate.bundle import MANIFEST, PARTS, Calibration, Manifest, canonical, decode, dump_array, part, score_cuts
+from tidegate.bundle import (
+    COVERS,
+    MANIFEST,
+    PARTS,
+    Calibration,
+    Manifest,
+    canonical,
+    decode,
+    dump_array,
+    part,
+    score_cuts,
+)
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.limits import GOLDEN_ROWS
@@ -43,7 +54,7 @@ def test_the_id_follows_from_the_content_alone(bundle_files: Files) -> None:
     assert len(decode(other).id) == len("b-") + 12
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", [*PARTS, COVERS])
 def test_one_changed_bit_of_any_part_is_found_and_named(bundle_files: Files, name: str) -> None:
     data = bytearray(bundle_files[name])
     data[len(data) // 2] ^= 1
@@ -58,12 +69,25 @@ def test_a_part_cut_short_is_found(bundle_files: Files, length: int) -> None:
         decode({**bundle_files, "nodes.npy": bundle_files["nodes.npy"][:length]})
 
 
-@pytest.mark.parametrize("name", [MANIFEST, *PARTS])
+@pytest.mark.parametrize("name", [MANIFEST, *PARTS, COVERS])
 def test_a_missing_part_is_named(bundle_files: Files, name: str) -> None:
     files = {each: data for each, data in bundle_files.items() if each != name}
 
     with pytest.raises(BundleError, match=f"{name}: missing; fetch"):
         decode(files)
+
+
+def test_a_bundle_of_before_there_were_covers_is_whole_without_them(bundle_files: Files) -> None:
+    parts = {name: said for name, said in json.loads(bundle_files[MANIFEST])["parts"].items() if name != COVERS}
+    old = {name: data for name, data in _said(bundle_files, parts=parts).items() if name != COVERS}
+
+    assert decode(old).covers is None
+    assert decode(bundle_files).covers is not None
+
+
+def test_covers_that_do_not_fit_the_trees_are_refused(bundle_files: Files) -> None:
+    with pytest.raises(BundleError, match=r"covers: \(3,\) of float32, expected float32 .*package the model again"):
+        decode(_with(bundle_files, COVERS, dump_array(np.ones(3, np.float32))))
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

@@ -116,9 +116,11 @@ def test_an_answer_tells_what_the_record_says() -> None:
 
 
 def test_no_score_is_answered_as_none() -> None:
-    decided = plain(risk_score=NO_SCORE)
+    decided = plain(risk_score=NO_SCORE, probability=float("nan"))
 
-    assert answer(SITE, GATE, EPOCH, record(decided), decided, replayed=False)["risk_score"] is None
+    told = answer(SITE, GATE, EPOCH, record(decided), decided, replayed=False)
+
+    assert (told["risk_score"], told["probability"]) == (None, None)
 
 
 @given(DECISIONS)

@@ -2,11 +2,13 @@
 
 import re
 
-from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, REASONS, Outcome, Source
+from tidegate.decision import NO_SCORE, NUMBERS, OUTCOME_WORDS, PAYER_WORDS, REASONS, Mark, Outcome, Source
 
 RANGES = {
     Source.MODEL: range(100, 200),
     Source.LIST: range(200, 300),
+    Source.RULE: range(300, 400),
+    Source.LIMIT: range(800, 900),
     Source.SYSTEM: range(900, 1_000),
 }
 
@@ -38,15 +40,33 @@ def test_each_reason_is_a_sentence_of_its_own() -> None:
 
     assert [text for text in texts if not (text[0].isupper() and text.endswith("."))] == []
     assert len(set(texts)) == len(texts)
+    assert [r.code for r in REASONS.values() if not (r.action[0].isupper() and r.action.endswith("."))] == []
 
 
-def test_numbers_once_given_keep_their_code() -> None:
+def test_a_payer_is_told_what_comes_next_and_never_why() -> None:
+    assert set(PAYER_WORDS) == set(OUTCOME_WORDS)
+    telling = re.compile(r"list|model|risk|fraud|score|rule|limit|block", re.IGNORECASE)
+    assert [words for words in PAYER_WORDS.values() if telling.search(words)] == []
+
+
+def test_numbers_once_given_keep_their_code_and_a_new_one_is_written_down_here() -> None:
     given = {100: "MODEL_CHALLENGE", 101: "MODEL_REVIEW", 102: "MODEL_DECLINE", 200: "LIST_HARD_BLOCK"}
     given |= {201: "LIST_OVERRIDE", 202: "LIST_SOFT_BLOCK", 900: "SYS_FEATURES_PARTIAL", 901: "SYS_CLOCK"}
     given |= {902: "SYS_CLOCK_EVENTS", 903: "SYS_TIME_CLAMPED", 904: "SYS_BUNDLE_AGING", 905: "SYS_BUNDLE_STALE"}
-    given |= {906: "SYS_BUNDLE_BLIND", 907: "SYS_OFFLINE_CLOSED"}
+    given |= {906: "SYS_BUNDLE_BLIND", 907: "SYS_OFFLINE_CLOSED", 908: "SYS_DEADLINE_SCORE"}
+    given |= {800: "LIMIT_UNSCORED", 909: "SYS_DEADLINE_RULES", 910: "SYS_SANDBOX", 203: "LIST_WATCH"}
+    rules = "VELOCITY VELOCITY_AMOUNT AMOUNT AMOUNT_UNUSUAL NEW_CARD NEW_TERMINAL TERMINALS TERMINAL_RISK CARD_FRAUD"
+    rules += " TESTING DORMANT COUNTRY CATEGORY ENTRY HOUR SCORE TRUSTED OTHER"
+    given |= {300 + at: f"RULE_{name}" for at, name in enumerate(rules.split())}
+    given |= {920: "SYS_LISTS_AGING", 921: "SYS_LISTS_STALE", 922: "SYS_LISTS_BLIND", 923: "SYS_POLICY_AGING"}
+    given |= {924: "SYS_POLICY_STALE", 925: "SYS_POLICY_BLIND", 926: "SYS_FLOOR_LIMIT", 927: "SYS_RULE_FAILED"}
+    given |= {928: "SYS_RULE_BRAKED"}
 
-    assert {number: REASONS[number].code for number in given} == given
+    assert {number: reason.code for number, reason in REASONS.items()} == given
+
+
+def test_marks_once_written_keep_their_meaning() -> None:
+    assert {mark.name: int(mark) for mark in Mark} == {"SCORE_LEFT_OUT": 1, "RULES_LEFT_OUT": 2, "SANDBOX": 4}
 
 
 def test_an_error_never_looks_like_a_score() -> None:

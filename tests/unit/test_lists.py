@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from tidegate.decision import Outcome
 from tidegate.limits import LIST_ENTRIES_MAX
 from tidegate.lists import ListEntry, ListIndex, ListName, Lists
-from tidegate.policy import Hit, Strength
+from tidegate.policy.verdict import Hit, Strength
 
 PAYMENT = {"card": "c-1", "device": "d-1", "terminal": "t-1", "merchant": "m-1"}
 

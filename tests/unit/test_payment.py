@@ -117,6 +117,21 @@ def test_digits_of_a_length_or_prefix_that_no_issuer_has_are_no_card_number(iin:
     assert not holds_card_number(number(iin, length))
 
 
+@pytest.mark.parametrize("sign", [*".:/_,;|*+=#~\\'()", " / ", "\t", "\u2010", "\u00b7"])
+def test_any_sign_between_the_groups_of_a_card_number_hides_nothing(sign: str) -> None:
+    for iin, length in CASES:
+        made = number(iin, length)
+        groups = sign.join(made[at : at + 4] for at in range(0, length, 4))
+
+        assert holds_card_number(groups)
+        assert holds_card_number(f"order{sign}7{sign}{groups}{sign}12")
+        assert holds_card_number(sign.join(made))
+
+
+def test_signs_of_several_kinds_hide_nothing() -> None:
+    assert holds_card_number("order:4111.1111-1111_1111")
+
+
 @given(st.sampled_from(CASES), st.lists(st.sampled_from(["", " ", "-", " - ", "--"]), min_size=18, max_size=18))
 @settings(max_examples=20)
 def test_spaces_and_dashes_wherever_and_however_many_hide_nothing(case: tuple[str, int], gaps: list[str]) -> None:
@@ -148,7 +163,21 @@ def test_a_card_number_inside_a_longer_text_is_found(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "order-1", "411111111111", "4111.1111.1111.1111", "2026-11-24 09:30:00.123456", "1795500000000000", "0" * 12],
+    [
+        "",
+        "order-1",
+        "411111111111",
+        "2026-11-24 09:30:00.123456",
+        "2026-11-24T09:30:00.123456+02:00",
+        "24/11/2026 09:30:00",
+        "20261124.093000.000123",
+        "1795500000000000",
+        "192.168.100.200:8410",
+        "v4.11.11.11.11.11.11.11",
+        "4111a1111.1111.1111",
+        "1234.4111.1111.1111",
+        "0" * 12,
+    ],
 )
 def test_dates_short_numbers_and_other_words_are_no_card_number(text: str) -> None:
     assert not holds_card_number(text)
@@ -168,7 +197,13 @@ def test_more_digits_than_a_field_has_room_for_are_refused_without_a_search() ->
 
 
 @pytest.mark.parametrize("field", [name for name, _ in IDS])
-@pytest.mark.parametrize("text", [VISA, f"c-{VISA}", "4111-1111-1111-1111", "1" * 13, "1" * 19])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(VISA, f"c-{VISA}", "4111-1111-1111-1111", "4111.1111.1111.1111", "4111_1111:1111.1111"),
+        *("1" * 13, "1" * 19),
+    ],
+)
 def test_no_id_of_a_payment_may_hold_a_card_number_or_be_digits_of_its_length(field: str, text: str) -> None:
     assert places(payment, **{field: text}) == [field]
 

@@ -155,7 +155,7 @@ def test_schemas_are_named_by_sixteen_hex_digits_of_what_they_say() -> None:
 def test_numbers_of_kinds_and_lanes_once_written_keep_their_meaning() -> None:
     kinds = {1: "DECISION", 16: "EPOCH_STARTED", 17: "BUNDLE_ACTIVATED", 18: "LISTS_ACTIVATED", 19: "CONFIG_ACTIVATED"}
     kinds |= {20: "LABEL_RECEIVED", 21: "CARD_EVICTED", 22: "TERMINAL_EVICTED", 23: "CLOCK_STEPPED"}
-    kinds |= {24: "TAIL_CUT", 25: "RANGE_LOST"}
+    kinds |= {24: "TAIL_CUT", 25: "RANGE_LOST", 26: "POLICY_ACTIVATED"}
 
     assert {number: Kind(number).name for number in kinds} == kinds
     assert [lane.name for lane in Lane] == ["MONEY", "DECISIONS", "EVENTS", "TRACES"]

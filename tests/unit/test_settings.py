@@ -85,7 +85,6 @@ def test_a_layer_over_a_table_changes_only_what_it_names() -> None:
         ("window.cards_max", 15),
         ("window.terminals_max", 0),
         ("window.checkpoint_every_records", 99),
-        ("ages.aging_hours", 0),
         ("clock.source", "sun"),
         ("site", "Site"),
         ("gate", ""),
@@ -115,11 +114,6 @@ def test_all_bad_fields_are_told_at_once() -> None:
         site_settings([BASE, {"site": "A", "door": {"port": -1}}], names="a.toml")
 
     assert {field.field for field in refused.value.fields} == {"site", "door.port"}
-
-
-def test_ages_ascend() -> None:
-    with pytest.raises(SettingsError, match="must ascend"):
-        site_settings([BASE, {"ages": {"aging_hours": 2_000}}], names="a.toml")
 
 
 def test_a_clock_that_follows_events_is_refused_in_production_and_nowhere_else() -> None:

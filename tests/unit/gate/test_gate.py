@@ -276,11 +276,11 @@ def test_a_label_finds_a_payment_of_weeks_ago_after_a_restart(rig: Any) -> None:
 
 def test_what_changed_since_the_last_run_is_journaled_once(rig: Any) -> None:
     gate = rig.open()
-    started = [Kind.EPOCH_STARTED, Kind.BUNDLE_ACTIVATED, Kind.CONFIG_ACTIVATED]
+    started = [Kind.EPOCH_STARTED, Kind.BUNDLE_ACTIVATED, Kind.POLICY_ACTIVATED, Kind.CONFIG_ACTIVATED]
     assert kinds(gate) == started
     gate = rig.reopen(gate)
     assert kinds(gate) == started
-    rig.layer = {"ages": {"aging_hours": 24}}
+    rig.layer = {"window": {"checkpoint_every_records": 1_000}}
     gate = rig.reopen(gate)
     assert kinds(gate) == [*started, Kind.CONFIG_ACTIVATED]
 

@@ -234,7 +234,7 @@ def test_a_tear_in_the_header_of_the_next_segment_is_cut(rig: Any) -> None:
     assert recovery.torn is not None
     assert list(journal.scan())[1:-1] == entries[:-1]
     assert scanned(journal)[-1].kind is Kind.TAIL_CUT
-    assert len(rig.segments()) == 1
+    assert all(b"torn" not in rig.disk.read(name)[:64] for name in rig.segments())
     rig.fill_segment(journal)
     assert rig.reopen()[1].torn is None
 

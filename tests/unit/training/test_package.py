@@ -9,11 +9,12 @@ import xgboost as xgb
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from tidegate.attribution import Attributor
 from tidegate.bundle import MANIFEST, decode
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.trees import PackedTrees
-from training.package import PROOF_ROWS, pack, proof_rows, prove, write
+from training.package import PROOF_ROWS, covers_of, pack, proof_rows, prove, prove_attributions, write
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,15 @@ def test_trees_that_differ_in_one_node_are_not_packaged(booster: xgb.Booster, ro
 
     with pytest.raises(BundleError, match=r"trees: row \d+ has margin .*; not packaged"):
         prove(booster, other, proof_rows(rows, 1))
+
+
+def test_covers_that_explain_otherwise_than_xgboost_are_not_packaged(booster: xgb.Booster, rows: np.ndarray) -> None:
+    trees, covers = pack(booster), covers_of(booster)
+    prove_attributions(booster, Attributor(trees, covers), rows[:20])
+    covers[1] *= 2
+
+    with pytest.raises(BundleError, match=r"covers: row \d+ is attributed otherwise than by XGBoost; not packaged"):
+        prove_attributions(booster, Attributor(trees, covers), rows[:20])
 
 
 def test_golden_rows_are_of_every_kind(bundle_files: dict[str, bytes]) -> None:

@@ -41,6 +41,13 @@ def test_other_options_give_another_id(recorded: Options, change: dict[str, obje
     assert submission_id(replace(recorded, **change)) != submission_id(recorded)  # type: ignore[arg-type]
 
 
+def test_another_champion_on_the_shelf_gives_another_id(recorded: Options) -> None:
+    before = submission_id(recorded)
+    (recorded.bundles / "active").write_text("b-0123456789ab\n")
+
+    assert submission_id(recorded) != before
+
+
 def test_the_job_is_told_exactly_the_options_that_name_it(recorded: Options) -> None:
     again = Options(**vars(parser(dt.date(2000, 1, 1)).parse_args(command(recorded))))
 

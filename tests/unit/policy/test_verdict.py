@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from tidegate.decision import NO_SCORE, NUMBERS, REASONS, Outcome, RiskLevel, Source, Verdict
 from tidegate.limits import AMOUNT_MINOR_MAX
-from tidegate.policy import MILLION, Costs, Hit, Policy, Strength, cheapest, decide, expected_costs, risk_level
+from tidegate.policy.costs import MILLION, Costs, Liability, cheapest, expected_costs
+from tidegate.policy.terms import Policy
+from tidegate.policy.verdict import Hit, Strength, decide, risk_level
 from tidegate.records import REASON_SLOTS
 
 AMOUNTS = st.integers(1, AMOUNT_MINOR_MAX)
@@ -19,7 +21,14 @@ APPROVED, DECLINED = 0.0, 1.0
 
 def verdict(probability: float, *hits: Hit, system: tuple[int, ...] = (), amount: int = 5_000) -> Verdict:
     """Return what the default policy says."""
-    return decide(probability=probability, amount_minor=amount, hits=hits, system=system, policy=Policy())
+    return decide(
+        probability=probability,
+        amount_minor=amount,
+        bearer=Liability.MERCHANT,
+        policy=Policy(),
+        hits=hits,
+        system=system,
+    )
 
 
 @given(PPM, PPM, AMOUNTS)
@@ -56,7 +65,7 @@ def test_every_outcome_is_somebodys_cheapest_in_order_of_severity() -> None:
 
 def test_costs_are_what_the_formulas_say() -> None:
     loss, refused = 10_000 + 1_500, 1_500 + 500
-    approve, challenge, review, decline = (cost / MILLION**2 for cost in expected_costs(200_000, 10_000, COSTS))
+    approve, challenge, review, decline = (cost / MILLION for cost in expected_costs(200_000, 10_000, COSTS))
 
     assert approve == pytest.approx(0.2 * loss)
     assert challenge == pytest.approx(15 + 0.2 * 0.2 * loss + 0.8 * 0.06 * refused)
