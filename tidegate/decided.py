@@ -156,6 +156,8 @@ def answer(
     site: SiteId, gate: GateId, epoch: EpochId, record: Record, decided: Decided, *, replayed: bool
 ) -> dict[str, Any]:
     """Return the answer to a decision: a pure function of its record, so a retry gets the first one again."""
+    decided_at = rfc3339(record.time_us)
+    same = decided.features_as_of_us == record.time_us
     return {
         "decision_id": f"{site}.{gate}.{epoch}.{_LANE}.{record.seq}",
         "transaction_id": decided.transaction_id,
@@ -177,7 +179,7 @@ def answer(
         "lists": decided.lists_version,
         "rules": rule_numbers(decided.rules_deciding),
         "liability": _LIABILITY_WORDS[decided.liability],
-        "features_as_of": rfc3339(decided.features_as_of_us),
-        "decided_at": rfc3339(record.time_us),
+        "features_as_of": decided_at if same else rfc3339(decided.features_as_of_us),
+        "decided_at": decided_at,
         "replayed": replayed,
     }

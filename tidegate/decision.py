@@ -1,7 +1,7 @@
 """The words of a verdict: outcomes, risk levels, modes and the one catalogue of reason codes."""
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag, StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final, Literal, NamedTuple
 
 
@@ -41,8 +41,11 @@ class Mode(IntEnum):
     BLIND = 3
 
 
-class Mark(IntFlag):
-    """How a decision was made otherwise than usual, as stored: a replay leaves out what was left out. For ever."""
+class Mark(IntEnum):
+    """How a decision was made otherwise than usual, a bit each, as stored: a replay leaves out what was left out.
+
+    For ever. No `IntFlag`: each `&` of one runs Python code, on a path that asks three times.
+    """
 
     SCORE_LEFT_OUT = 1
     RULES_LEFT_OUT = 2

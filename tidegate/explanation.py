@@ -9,6 +9,7 @@ import numpy as np
 
 from tidegate.attribution import Attribution, Attributor
 from tidegate.bundle import Bundle
+from tidegate.clock import rfc3339
 from tidegate.decided import Decided
 from tidegate.decision import NO_SCORE, Mark
 from tidegate.errors import BundleError
@@ -31,7 +32,7 @@ class Explainer:
         """
         if bundle.covers is None:
             raise BundleError(f"{bundle.id} was packaged without covers: decisions by it can't be explained")
-        self.bundle = bundle.id
+        self._trained_at = rfc3339(bundle.manifest.trained_at_us)
         self._attributor = Attributor(bundle.trees, bundle.covers)
         self._typical = _typical(bundle.golden_features)
 
@@ -49,7 +50,7 @@ class Explainer:
         if plainly:
             raised = [at for at in order if made.contributions[at] > 0][:EXPLAINED_PLAINLY_MAX]
             others = {"count": FEATURE_COUNT - len(raised), "contribution": None}
-            unsaid = {"base": None, "margin": None, "sums_to_margin": None}
+            unsaid = {"base": None, "margin": None, "sums_to_margin": None, "trained_at": self._trained_at}
             return {**unsaid, "features": [_plain_feature(at) for at in raised], "others": others}
         chosen, vector = order[:top], vector_of(decided)
         rest = float(made.contributions.sum() - made.contributions[chosen].sum())
@@ -57,6 +58,7 @@ class Explainer:
             "base": made.base,
             "margin": decided.margin,
             "sums_to_margin": abs(made.margin - decided.margin) <= made.tolerance,
+            "trained_at": self._trained_at,
             "features": [self._feature(at, vector, made, decided.currency) for at in chosen],
             "others": {"count": FEATURE_COUNT - len(chosen), "contribution": rest},
         }

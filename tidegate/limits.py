@@ -55,6 +55,8 @@ SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter 
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
 GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
 DOOR_CLOSE_S_MAX: Final = 5  # whole seconds: a decision under way takes a thousandth of that
+SERVED_HEALTH_S: Final = 1.0  # how soon Ray Serve sees that a gate's process ended: callers get errors until then
+SERVED_STOP_S_MAX: Final = 10.0  # checkpoint and flush of a full window, with room; Serve kills what takes longer
 DOOR_TAKEN_S_MAX: Final = 5.0  # a caller that dials while the door is shut may hold the very port for a moment
 
 # --- The journal. ---
@@ -97,6 +99,7 @@ LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten firs
 # --- Lists and bundles. ---
 LIST_ENTRIES_MAX: Final = 10_000  # a list is journaled whole when it becomes active
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
+BUNDLES_NAMED_MAX: Final = 64  # more that the journal's decisions name, for their replay: a year of weekly ones
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
 TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees

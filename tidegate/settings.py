@@ -29,7 +29,15 @@ class _Section(BaseModel):
 
 
 class Door(_Section):
-    """Where the site listens."""
+    """Where the site listens, and behind what."""
+
+    via: Annotated[
+        Literal["actor", "serve"],
+        Field(
+            description="word; actor, because the gate that owns its socket answers several times as fast; serve puts "
+            "the same application behind Ray Serve, with HAProxy where that is installed"
+        ),
+    ] = "actor"
 
     host: Annotated[
         str,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from tidegate.limits import (
     STREAM_TIMEOUT_S,
 )
 
+_ADDRESS: Final = re.compile(r"https?://[^/?#@\s]+/*$", re.IGNORECASE)
 _TRY_AGAIN: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 
 
@@ -25,6 +27,12 @@ class NobodyError(PermanentError):
     """No site answers at that address."""
 
     code = "NO_SITE"
+
+
+class AddressError(PermanentError):
+    """That is no address of a door."""
+
+    code = "NO_ADDRESS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,9 @@ class Door:
 
     `connections` are kept open and bound what is in flight. The first retry waits `delay_s`, each one twice as long
     as the one before, up to a bound, or as long as the site asks for.
+
+    Raises:
+        AddressError: `url` is none of HTTP.
     """
 
     def __init__(
@@ -59,6 +70,8 @@ class Door:
         now_ns: Callable[[], int],
         delay_s: float = STREAM_RETRY_DELAY_S_MIN,
     ) -> None:
+        if not _ADDRESS.match(url):
+            raise AddressError(f"{url!r} is no address of a door; one looks like http://127.0.0.1:8410")
         self._url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         self._connections = connections
@@ -96,6 +109,8 @@ class Door:
             async with self._session.get(f"{self._url}/v1/site") as response:
                 told = _object(await response.read())
                 return (str(told["clock_source"]), str(told["now"])) if "clock_source" in told else None
+        except aiohttp.InvalidURL as error:
+            raise AddressError(f"{self._url} is no address; one looks like http://127.0.0.1:8410") from error
         except _TRY_AGAIN as error:
             raise NobodyError(f"no site answers at {self._url}: start one, or name its address") from error
 

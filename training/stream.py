@@ -5,6 +5,7 @@ For whoever shows a site or measures one from outside. Generated payments come a
 
 import argparse
 import asyncio
+import hashlib
 import heapq
 import json
 import signal
@@ -19,17 +20,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.clock import Clock, SystemClock, microseconds, rfc3339
 from tidegate.errors import PermanentError
-from tidegate.limits import SECOND_US, STREAM_LABELS_PENDING_MAX
+from tidegate.limits import LABEL_ID_BYTES_MAX, SECOND_US, STREAM_LABELS_PENDING_MAX, TRANSACTION_ID_BYTES_MAX
 from tidegate.payment import parse_moment
 from training.client import Answer, Door
 from training.dataset import NEVER, Events, load_mapping, payments, read
 from training.synth import SynthConfig, live
-from training.tally import Tally, lines
+from training.tally import Tally, lines, refusals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _BODY_TEXTS: Final = ("card", "terminal", "merchant", "channel", "country", "mcc", "entry_mode")
+_DIGEST_BYTES: Final = 10
+_LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 _SOURCES: Final = {"fraud": "chargeback", "legit": "analyst"}
 
 Pace = Callable[[int, int], float]
@@ -82,6 +85,17 @@ def at_rate(per_second: float) -> Pace:
 def at_speed(times: float) -> Pace:
     """Return the pace of the payments' own times, so many times as fast; 0 is as fast as possible."""
     return lambda _number, after_us: after_us / SECOND_US / times if times else 0.0
+
+
+def tagged(one: str, tag: str, longest: int) -> str:
+    """Return an id that ends in `tag`; where that is too long, a digest stands for the end of the id.
+
+    The same id gives the same one each time. The digest is letters alone: its digits might make a card number.
+    """
+    if len(one) + len(tag) <= longest:
+        return one + tag
+    digest = hashlib.blake2b(one.encode(), digest_size=_DIGEST_BYTES).hexdigest().translate(_LETTERS)
+    return f"{one[: longest - len(tag) - len(digest)]}{digest}{tag}"
 
 
 class Stream:
@@ -142,7 +156,7 @@ class Stream:
                 self._queue.task_done()
 
     async def _decide(self, item: Item) -> None:
-        item.body["transaction_id"] += self._tag
+        item.body["transaction_id"] = tagged(item.body["transaction_id"], self._tag, TRANSACTION_ID_BYTES_MAX)
         if self._clock is not None:
             item.body["occurred_at"] = rfc3339(self._clock.now_us())
         answer = await self._door.decide(item.body)
@@ -157,7 +171,8 @@ class Stream:
                 self.total.errors["label dropped"] += 1
                 continue
             one = item.body["transaction_id"]
-            said = {"label_id": f"{one}.{number}", "merchant": item.body["merchant"], "transaction_id": one}
+            label = tagged(one, f".{number}", LABEL_ID_BYTES_MAX)
+            said = {"label_id": label, "merchant": item.body["merchant"], "transaction_id": one}
             said |= {"verdict": verdict, "source": _SOURCES[verdict], "known_at": rfc3339(known_us)}
             heapq.heappush(self._labels, (known_us, said["label_id"], said))
 
@@ -320,7 +335,7 @@ async def _until_stopped(stream: Stream, items: Iterator[Item], seconds: float |
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Stream as the command line says; the last line is the report as one JSON object."""
+    """Stream as the command line says; the last line is the report as one JSON object. 1: something was refused."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if (given.file is None) != (given.mapping is None):
@@ -333,6 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _print_table(report)
     else:
         sys.stdout.write(json.dumps({"report": report}) + "\n")
+    if wrong := refusals(report):
+        sys.exit(f"REFUSED: {wrong}; of {report['sent']:,} payments {sum(report['outcomes'].values()):,} were decided")
 
 
 if __name__ == "__main__":

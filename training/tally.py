@@ -22,14 +22,14 @@ class Latencies:
         """Count one latency."""
         self._bins[int(log(max(took_us, 1)) / _STEP)] += 1
 
-    def quantile_ms(self, part: float) -> float:
-        """Return the quantile in milliseconds, at most 2 % too high; 0 where nothing was added."""
+    def quantile_ms(self, part: float) -> float | None:
+        """Return the quantile in milliseconds, at most 2 % too high; None where nothing was added."""
         wanted, seen = part * self._bins.total(), 0
         for at in sorted(self._bins):
             seen += self._bins[at]
             if seen >= wanted:
                 return float(round(1.02 ** (at + 1) / 1000, 3))
-        return 0.0
+        return None
 
 
 @dataclass(slots=True)
@@ -86,13 +86,24 @@ class Tally:
         return told
 
 
+def refusals(report: Mapping[str, Any]) -> str:
+    """Return in words what of a report came to an error, by its code; nothing where all was answered."""
+    return ", ".join(f"{code} {count:,}" for code, count in sorted(report["errors"].items()))
+
+
+def _latency(report: Mapping[str, Any]) -> str:
+    if report["p50_ms"] is None:
+        return "nothing was decided"
+    return f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, as the caller sees it"
+
+
 def lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return a report as (what, how much) for a person to read."""
     decided = sum(report["outcomes"].values())
     shown = [
         ("payments sent", f"{report['sent']:,} in {report['seconds']:,.1f} s"),
         ("decisions a second", f"{report['decisions_per_s']:,.0f}"),
-        ("latency", f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, as the caller sees it"),
+        ("latency", _latency(report)),
     ]
     shown += [(f"outcome {name}", f"{n:,} ({n / decided:.1%})") for name, n in sorted(report["outcomes"].items())]
     shown.append(("labels", f"{report['labels']:,} told, {report['labels_not_due']:,} not due yet"))
@@ -100,5 +111,4 @@ def lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         shown.append(("frauds caught", f"{report['caught']:,} of {report['frauds']:,} ({report['recall']:.1%})"))
     if "precision" in report:
         shown.append(("stopped and fraud", f"{report['precision']:.1%} of what wasn't simply approved"))
-    errors = ", ".join(f"{code} {count:,}" for code, count in sorted(report["errors"].items()))
-    return [*shown, ("errors", errors or "none")]
+    return [*shown, ("errors", refusals(report) or "none")]

@@ -14,7 +14,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -150,10 +150,10 @@ async def listen(host: str, port: int) -> socket.socket:
         await asyncio.sleep(_BIND_PAUSE_S)
 
 
-class GateActor:
-    """Starts at once and says `not ready` until the journal is read; then decides until told to stop.
+class GateHost:
+    """A process that holds a gate, behind whatever door: opens it, ends itself where its disk fails, closes it.
 
-    Nobody has to call it: where a loop runs already, as in Ray, the door opens by itself, also after a restart.
+    `application` is the door's application; it says `not ready`, and why, until the journal is read.
     """
 
     def __init__(self, settings_json: str, build: str, keys: bytes) -> None:
@@ -162,42 +162,16 @@ class GateActor:
         self._service = Service()
         self._gate: Gate | None = None
         self._committer: Committer | None = None
-        self._server: uvicorn.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         module, name = build.split(":")
-        self._app = getattr(importlib.import_module(module), name)(self._service, keys)
+        self.application = getattr(importlib.import_module(module), name)(self._service, keys)
         self._upkeep: Upkeep | None = None
         self._tending: tuple[asyncio.Task[None], ...] = ()
-        self._serving: asyncio.Task[None] | None = None
         self._restarts = False
-        self._door: asyncio.Task[int] | None = None
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop()
-            self._door = self._keep(self._start())
 
-    async def start(self) -> int:
-        """Return the port once the door is open; opens it where that hasn't begun."""
-        self._door = self._door or self._keep(self._start())
-        return await asyncio.shield(self._door)
-
-    async def _start(self) -> int:
-        """Open the door and begin to read the journal; return the port."""
-        door = await listen(self._settings.door.host, self._settings.door.port)
-        config = uvicorn.Config(
-            self._app,
-            http=self._app.protocol,
-            access_log=False,
-            log_level="warning",
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=DOOR_CLOSE_S_MAX,
-        )
-        self._server = uvicorn.Server(config)
-        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        self._serving = self._keep(self._server.serve([door]))
+    def begin(self) -> None:
+        """Begin to read the journal; a loop runs."""
         self._keep(self._open())
-        return int(door.getsockname()[1])
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.ensure_future(work)
@@ -227,6 +201,14 @@ class GateActor:
         self._service.checks_with(self._replayed)
         self._service.opened(gate, committer, load=self._shelf.load)
         self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
+        await asyncio.to_thread(self._prune, gate.state.bundles | {gate.basis.scorer.bundle.id})
+
+    def _prune(self, named: Collection[str]) -> None:
+        """Remove bundles that nobody needs; what can't be removed keeps no site from deciding."""
+        try:
+            self._shelf.prune(named)
+        except (OSError, BundleError) as error:
+            sys.stderr.write(f"tidegate: old bundles stay on the shelf ({error}); remove them by hand\n")
 
     def _load(self) -> tuple[Gate, bool]:
         settings = self._settings
@@ -284,15 +266,60 @@ class GateActor:
         """Return the gate's process id."""
         return os.getpid()
 
-    async def stop(self) -> None:
-        """Close the door after what is under way, make everything durable, save a checkpoint."""
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await self._serving
+    async def close(self) -> None:
+        """Make everything durable and save a checkpoint; whatever is asked from now on is refused."""
         for task in self._tending:
             task.cancel()
         gate, self._gate = self._gate, None
         if gate is not None and self._committer is not None and self._upkeep is not None:
+            self._service.failed("the site was told to stop")
             await self._upkeep.checkpoint()
             self._committer.close()
             gate.journal.close()
+
+
+class GateActor(GateHost):
+    """A gate with a door of its own: uvicorn in the gate's event loop.
+
+    Nobody has to call it: where a loop runs already, as in Ray, the door opens by itself, also after a restart.
+    """
+
+    def __init__(self, settings_json: str, build: str, keys: bytes) -> None:
+        super().__init__(settings_json, build, keys)
+        self._server: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._door: asyncio.Task[int] | None = None
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self._door = self._keep(self._start())
+
+    async def start(self) -> int:
+        """Return the port once the door is open; opens it where that hasn't begun."""
+        self._door = self._door or self._keep(self._start())
+        return await asyncio.shield(self._door)
+
+    async def _start(self) -> int:
+        """Open the door and begin to read the journal; return the port."""
+        door = await listen(self._settings.door.host, self._settings.door.port)
+        config = uvicorn.Config(
+            self.application,
+            http=self.application.protocol,
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=DOOR_CLOSE_S_MAX,
+        )
+        self._server = uvicorn.Server(config)
+        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        self._serving = self._keep(self._server.serve([door]))
+        self.begin()
+        return int(door.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the door after what is under way, then the gate."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+        await self.close()

@@ -88,7 +88,7 @@ def texts_of(request: PaymentRequest) -> tuple[str, ...]:
 
 
 class Finding(NamedTuple):
-    """What model, lists and policy come to on one payment: the fields of a decision that follow from the others."""
+    """What model, lists and policy come to on one payment: the last fields of a decision, given the others."""
 
     margin: float
     probability: float
@@ -100,6 +100,7 @@ class Finding(NamedTuple):
     bundle: str
     config: str
     lists_version: int
+    overlay_version: int
     marks: int
     policy: str
     liability: Liability
@@ -111,6 +112,10 @@ class Finding(NamedTuple):
     rules_suppressed: int
     rules_braked: int
     rules_deciding: int
+
+
+if Decided._fields[-len(Finding._fields) :] != Finding._fields:
+    raise AssertionError("a decision ends with its finding")
 
 
 def forced(card: str, settings: SiteSettings) -> TestCard | None:
@@ -206,7 +211,8 @@ def _finding(  # noqa: PLR0913, PLR0917 - all that a finding tells
         bundle=basis.scorer.bundle.id,
         config=basis.config,
         lists_version=basis.lists.lists.version,
-        marks=int(marks),
+        overlay_version=0,
+        marks=marks,
         policy=policy.id,
         liability=bearer,
         mode_bundle=modes.bundle,
@@ -253,24 +259,23 @@ def judge(  # noqa: PLR0913 - all that a decision rests on
     else:
         found = force(basis, request, card)
     return Decided(
-        transaction_id=request.transaction_id,
-        merchant=request.merchant,
-        card=request.card,
-        terminal=request.terminal,
-        device=request.device or "",
-        currency=request.amount.currency,
-        country=request.country or "",
-        mcc=request.mcc or "",
-        channel=CHANNELS[request.channel],
-        entry_mode=ENTRY_MODES[request.entry_mode],
-        attempt=1,
-        amount_minor=request.amount.minor,
-        occurred_us=occurred_us,
-        request_hash=wanted,
-        feature_us=feature_us,
-        features_as_of_us=now_us,
-        feature_fingerprint=FINGERPRINT,
-        features=features,
-        overlay_version=0,
-        **found._asdict(),
+        request.transaction_id,
+        request.merchant,
+        request.card,
+        request.terminal,
+        request.device or "",
+        request.amount.currency,
+        request.country or "",
+        request.mcc or "",
+        CHANNELS[request.channel],
+        ENTRY_MODES[request.entry_mode],
+        1,  # attempt
+        request.amount.minor,
+        occurred_us,
+        wanted,
+        feature_us,
+        now_us,  # features as of
+        FINGERPRINT,
+        features,
+        *found,
     )

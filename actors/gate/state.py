@@ -39,6 +39,8 @@ class State:
     places: dict[EpochId, Places] = field(default_factory=dict)
     lists: Lists = field(default_factory=Lists)
     bundle: str = ""
+    bundles: set[str] = field(default_factory=set)
+    """All that a record names: what a replay may need."""
     policy: Activation | None = None
     brakes: Brakes = field(default_factory=Brakes)
     config: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +83,15 @@ class Records(Protocol):
 
     def epoch_of(self, locator: int) -> EpochId:
         """Return the epoch that the record at a locator belongs to."""
+
+
+def _each_once(names: Rows) -> list[bytes]:
+    """Return the values of a column of long runs, more than once where they come back: sorting would cost more."""
+    if not len(names):
+        return []
+    starts = np.flatnonzero(names[1:] != names[:-1]) + 1
+    found: list[bytes] = [names[0].item(), *names[starts].tolist()]
+    return found
 
 
 class Rebuild:
@@ -128,11 +139,13 @@ class Rebuild:
         columns = (rows["merchant"], rows["transaction_id"], run.locators, rows["time_us"])
         for merchant, transaction, place, time_us in zip(*(column.tolist() for column in columns), strict=True):
             add(identity(merchant, transaction), place, time_us)
+        self.state.bundles.update(name.decode("ascii") for name in _each_once(rows["bundle"]))
         epoch = self._records.epoch_of(int(run.locators[0]))
         self.state.places_of(epoch).put_run(rows["seq"], run.locators)
 
     def _index(self, place: int, record: Record, decided: Decided) -> None:
         key = key_of(decided.merchant, decided.transaction_id)
+        self.state.bundles.add(decided.bundle)
         self.state.remember(self._records.epoch_of(place), place, record, key)
 
     def _apply(self, place: int, record: Record) -> None:
@@ -157,6 +170,7 @@ class Rebuild:
                 state.lists = Lists.model_validate(record.values())
             case Kind.BUNDLE_ACTIVATED:
                 state.bundle = str(record.values()["bundle"])
+                state.bundles.add(state.bundle)
             case Kind.POLICY_ACTIVATED:
                 state.take_policy(Activation.model_validate(record.values()))
             case Kind.CONFIG_ACTIVATED:

@@ -271,22 +271,12 @@ class Journal:
                 if from_pos <= record.pos <= through_pos:
                     yield at, record
 
-    def scan_all(self) -> Iterator[Entry]:
-        """Yield the records of all epochs, oldest first, through what is durable when it gets to this one."""
-        sizes = self._disk.sizes()
-        for name in self._names.values():
-            if name == self._name:
-                yield from self.scan()
-            else:
-                for number in segment_numbers(sizes, name):
-                    yield from self._entries(name, number)
-
     def columns(self, from_pos: int = 1) -> Iterator[Columns | Entry]:
         """Yield what `scan` does, in the same order, but runs of decisions as columns: for replays."""
         return self._columns(from_pos, self._durable_pos)
 
     def columns_all(self) -> Iterator[Columns | Entry]:
-        """Yield what `scan_all` does, in the same order, but runs of decisions as columns."""
+        """Yield the records of all epochs, oldest first, through what is durable, runs of decisions as columns."""
         sizes = self._disk.sizes()
         for name in self._names.values():
             if name == self._name:

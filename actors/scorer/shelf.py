@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from actors.scorer.ports import Folder
 from tidegate.bundle import ACTIVE, MANIFEST, Bundle, canonical, check_admitted, decode, overridden
 from tidegate.errors import BundleError
 from tidegate.ids import BundleId
-from tidegate.limits import BUNDLES_KEPT
+from tidegate.limits import BUNDLES_KEPT, BUNDLES_NAMED_MAX
 
 _ID: Final = re.compile(r"b-[0-9a-f]{12}")
 
@@ -85,12 +85,16 @@ class Shelf:
         changed = overridden(self.load(bundle).manifest, by=by, why=why, at_us=at_us)
         return self.put({**self._folder.files(bundle), MANIFEST: canonical(changed)})
 
-    def prune(self) -> tuple[BundleId, ...]:
-        """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all; return what was removed."""
+    def prune(self, named: Collection[str] = ()) -> tuple[BundleId, ...]:
+        """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all, and `named`; return what was removed.
+
+        Of those kept for being named alone, the oldest go where they are more than `BUNDLES_NAMED_MAX`.
+        """
         active = self.active()
         others = [bundle for bundle in self.ids() if bundle != active]
-        room = BUNDLES_KEPT - (active is not None)
-        gone = tuple(others[: max(len(others) - room, 0)])
+        older = others[: max(len(others) - (BUNDLES_KEPT - (active is not None)), 0)]
+        kept = [bundle for bundle in older if bundle in named][-BUNDLES_NAMED_MAX:]
+        gone = tuple(bundle for bundle in older if bundle not in kept)
         for bundle in gone:
             self._folder.remove(bundle)
         return gone

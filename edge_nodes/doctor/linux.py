@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from edge_nodes import reaper
 from edge_nodes.doctor.ports import Build, Memory, Package, Process, Run, Time
-from edge_nodes.node import FOLDER_PREFIX
+from edge_nodes.leftovers import FOLDER_PREFIX
 from tidegate.limits import MINUTE_US, SECOND_US
 
 LOCK: Final = Path(__file__).resolve().parents[2] / "locks" / "edge.txt"

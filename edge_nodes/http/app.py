@@ -38,7 +38,9 @@ from tidegate.limits import (
 )
 from tidegate.payment import LabelRequest, PaymentRequest
 
-_PAGE: Final = {"/": "index.html", "/live.js": "live.js", "/live.css": "live.css", "/icon.svg": "icon.svg"}
+_PAGE: Final = {"/": "index.html"} | {
+    f"/{name}": name for name in ("live.js", "decision.js", "make.js", "live.css", "icon.svg")
+}
 _LIVE: Final = Path(__file__).parent / "live"
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

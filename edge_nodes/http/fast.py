@@ -252,10 +252,10 @@ class DecisionRoute:
         caller.need_merchant(request.merchant)
         return self._service.begin(request, started, allowed_ms)
 
-    def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
+    def take(self, headers: Headers, body: bytes, reply: Reply, waited_s: float) -> None:
         """Answer a request once its decision is durable; what is wrong with it at once."""
         try:
-            begun = self._begun(headers, body, self._service.ticks())
+            begun = self._begun(headers, body, self._service.ticks() - waited_s)
         except TidegateError as error:
             reply(self._refusal(error))
             return

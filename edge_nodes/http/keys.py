@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from tidegate.errors import FieldError, ForbiddenError, SettingsError, UnauthenticatedError, joined
 from tidegate.ids import Entropy
 from tidegate.limits import API_KEYS_MAX
+from tidegate.payment import NameText
 
 PREFIX: Final = "tgk_"
 _SECRET_BYTES: Final = 32
@@ -27,6 +28,14 @@ class Scope(StrEnum):
     METRICS = "metrics"
 
 
+def _any_or_named(text: object, named: ValidatorFunctionWrapHandler) -> str:
+    return ANY_MERCHANT if text == ANY_MERCHANT else str(named(text))
+
+
+_Merchant = Annotated[NameText, WrapValidator(_any_or_named)]
+"""A merchant as payments name it: no other would ever be asked about."""
+
+
 class StoredKey(BaseModel):
     """A key as it is stored: nobody can use it who only reads the file."""
 
@@ -35,7 +44,7 @@ class StoredKey(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     scopes: frozenset[Scope]
-    merchants: Annotated[frozenset[str], Field(min_length=1, description="* is any")]
+    merchants: Annotated[frozenset[_Merchant], Field(min_length=1, description="* is any")]
 
 
 class KeyFile(BaseModel):
@@ -50,9 +59,16 @@ class KeyFile(BaseModel):
 def make_key(
     name: str, scopes: frozenset[Scope], entropy: Entropy, merchants: frozenset[str] = frozenset({ANY_MERCHANT})
 ) -> tuple[str, StoredKey]:
-    """Return a new secret, to be shown once, and what is stored of it."""
+    """Return a new secret, to be shown once, and what is stored of it.
+
+    Raises:
+        SettingsError: the name or a merchant is none; names the field.
+    """
     secret = PREFIX + entropy(_SECRET_BYTES).hex()
-    return secret, StoredKey(name=name, sha256=_digest(secret.encode()), scopes=scopes, merchants=merchants)
+    try:
+        return secret, StoredKey(name=name, sha256=_digest(secret.encode()), scopes=scopes, merchants=merchants)
+    except ValidationError as error:
+        raise _wrong("key", error, "say it in letters, digits and . _ : -") from error
 
 
 def _digest(secret: bytes) -> str:
@@ -68,8 +84,12 @@ def parse_keys(name: str, data: bytes) -> KeyFile:
     try:
         return KeyFile.model_validate_json(data)
     except ValidationError as error:
-        fields = tuple(FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False))
-        raise SettingsError(f"{name}: {joined(fields)}; restore it or make new keys", fields=fields) from error
+        raise _wrong(name, error, "restore it or make new keys") from error
+
+
+def _wrong(what: str, error: ValidationError, todo: str) -> SettingsError:
+    fields = tuple(FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False))
+    return SettingsError(f"{what}: {joined(fields)}; {todo}", fields=fields)
 
 
 def dump_keys(keys: KeyFile) -> bytes:

@@ -46,8 +46,8 @@ class ShortCut(Protocol):
     path: bytes
     body_bytes_max: int
 
-    def take(self, headers: Headers, body: bytes, reply: Reply) -> None:
-        """Answer a request, now or later; raises nothing."""
+    def take(self, headers: Headers, body: bytes, reply: Reply, waited_s: float) -> None:
+        """Answer a request whose head came `waited_s` ago, now or later; raises nothing."""
 
     def too_large(self) -> Answer:
         """Return the answer to a body beyond the bound."""
@@ -112,7 +112,7 @@ class DoorHttp(HttpToolsProtocol):
         if ready is None:
             self._expect_more()
         elif self._short_cut is not None:  # outside the parser, which would hide what is raised
-            self._short_cut.take(ready.headers, ready.body, ready)
+            self._short_cut.take(ready.headers, ready.body, ready, self.loop.time() - ready.started)
 
     def _expect_more(self) -> None:
         """Watch for the rest of a body."""

@@ -33,6 +33,7 @@ class ExplanationAnswer(BaseModel):
     base: Annotated[float | None, Field(description="the margin of a payment of which nothing is known, in log odds")]
     margin: Annotated[float | None, Field(description="the model's score in log odds, before calibration")]
     sums_to_margin: Annotated[bool | None, Field(description="within the rounding of a sum in float32")]
+    trained_at: Annotated[str, Field(description="when the model was trained that scored it")]
     features: list[FeatureAnswer]
     others: OthersAnswer
 

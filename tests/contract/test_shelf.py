@@ -188,6 +188,21 @@ def test_pruning_keeps_the_active_bundle_and_the_newest_others(folder: Folder, m
     assert shelf.prune() == ()
 
 
+def test_pruning_keeps_what_decisions_name_up_to_a_bound(
+    folder: Folder, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.scorer.shelf.BUNDLES_NAMED_MAX", 2)
+    shelf = Shelf(folder=folder)
+    every = [shelf.put(made(at)) for at in range(7)]
+    shelf.activate(every[6])
+
+    assert shelf.prune({every[0], every[2], every[5]}) == (every[1], every[3])
+    assert shelf.prune({every[0], every[2], every[4], "b-000000000000"}) == ()
+    shelf.put(made(7))
+    assert shelf.prune(set(every)) == (every[0],)
+    assert shelf.ids() == (every[2], every[4], every[5], every[6], decode(made(7)).id)
+
+
 def test_a_folder_is_never_made_over_another_nor_removed_twice(folder: Folder) -> None:
     folder.make("b-0123456789ab", {"a": b"1"})
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.newcomer import House, Run
+from tests.e2e.newcomer import SMALL, House, Run
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--days", "45", "--cards", "500", "--trees", "20")
 COPIED = ("tidegate", "actors", "edge_nodes", "serve_apps", "training", "configs", "locks")
 PROGRAM = f"""#!/bin/sh
 # What `make setup` installs as `tidegate`, but for a small first model and a stream that leaves the machine some air.

@@ -14,6 +14,7 @@ from pathlib import Path
 MARK = "TIDEGATE_TEST_RUN"
 STAGE_S = 300
 GONE_S = 60
+SMALL = ("--days", "45", "--cards", "500", "--trees", "20")
 
 
 def until(done: Callable[[], bool], seconds: float) -> bool:

@@ -3,13 +3,13 @@
 Needs Chromium: `apt-get install chromium`.
 """
 
+import asyncio
 import http.client
 import json
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ import pytest
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tests.e2e.browser import BROWSER, FLAGS, Tab, browser
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGE_S = 90
 LONG_CARD = "tok-0123456789abcdef"
 
@@ -30,12 +30,13 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser; to run it: 
 
 @dataclass(frozen=True)
 class Site:
-    """A door with some decisions behind it, a key to it, and one that may only decide."""
+    """A door with some decisions behind it, a key to it, one that may only decide, and the first decision's id."""
 
     url: str
     port: int
     key: str
     till_key: str
+    decision: str
 
     def headers(self, path: str) -> http.client.HTTPMessage:
         """Return the headers of an answer."""
@@ -47,7 +48,7 @@ class Site:
         return response.headers
 
 
-def _decide(port: int, key: str, number: int) -> None:
+def _decide(port: int, key: str, number: int) -> str:
     body = {
         "transaction_id": f"live-{number}",
         "occurred_at": datetime.now(UTC).isoformat(),
@@ -60,8 +61,11 @@ def _decide(port: int, key: str, number: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     connection.request("POST", "/v1/decisions", json.dumps(body), headers)
-    assert connection.getresponse().status == 200
+    response = connection.getresponse()
+    told = json.load(response)
     connection.close()
+    assert response.status == 200, told
+    return str(told["decision_id"])
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +82,14 @@ def site(
     key, stored = make_key("all", frozenset(Scope), os.urandom)
     till_key, till = make_key("till", frozenset({Scope.DECIDE}), os.urandom)
     port = open_gate(layer, dump_keys(KeyFile(keys=(stored, till))))
-    for number in range(12):
-        _decide(port, key, number)
-    return Site(f"http://127.0.0.1:{port}/", port, key, till_key)
+    made = [_decide(port, key, number) for number in range(12)]
+    return Site(f"http://127.0.0.1:{port}/", port, key, till_key, made[0])
 
 
 def _page(url: str, profile: Path) -> str:
     """Return what the page has become after some seconds of its own time."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
     done = subprocess.run(
-        [str(BROWSER), *flags, "--virtual-time-budget=4000", "--dump-dom", url],
+        [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", "--virtual-time-budget=4000", "--dump-dom", url],
         capture_output=True,
         text=True,
         timeout=PAGE_S,
@@ -132,7 +133,7 @@ def test_a_wrong_key_no_key_and_one_that_may_not_read_are_told_apart(site: Site,
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/live.js", "/v1/live", "/v1/site", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/live.js", "/decision.js", "/v1/live", "/v1/site", "/nowhere"])
 def test_nothing_is_cached_framed_or_loaded_from_elsewhere(site: Site, path: str) -> None:
     headers = site.headers(path)
 
@@ -141,3 +142,114 @@ def test_nothing_is_cached_framed_or_loaded_from_elsewhere(site: Site, path: str
     assert headers["referrer-policy"] == "no-referrer"
     for rule in ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"):
         assert rule in headers["content-security-policy"]
+
+
+def _shown(part: str) -> str:
+    return f"document.querySelector('#decision [data-part={part}]').innerText"
+
+
+OPENED = "document.getElementById('decision').dataset.state === 'open'"
+FOCUS = "document.activeElement.closest('tr')?.dataset.id ?? document.activeElement.id"
+
+
+def _in_browser(site: Site, profile: Path, behind: str, work: Callable[[Tab], Awaitable[None]], **look: Any) -> None:
+    """Open the page with the right key, do the work, and find that the page's policy refused nothing."""
+
+    async def opened() -> None:
+        async with browser(profile) as tab:
+            await tab.look(**{"width": 1280} | look)
+            await tab.open(f"{site.url}#key={site.key}{behind}")
+            await tab.until("document.querySelectorAll('#recent tr').length >= 12")
+            await work(tab)
+            assert tab.said == []
+
+    asyncio.run(opened())
+
+
+def test_a_decision_is_opened_by_its_address_and_tells_why_what_it_rests_on_and_that_it_comes_out_again(
+    site: Site, tmp_path: Path
+) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.until(OPENED)
+        assert await tab.value("location.hash") == f"#decision={site.decision}"
+        assert "live-0" in await tab.value(_shown("title"))
+        features = await tab.value(_shown("features"))
+        assert "in log odds" in features
+        assert "It adds up." in features
+        assert await tab.value("document.querySelectorAll('.features li').length") == 8
+        await tab.value("document.querySelector('.features + button').click()")
+        assert await tab.value("document.querySelectorAll('.features li svg rect').length") == 38
+        assert "€19.99" in await tab.value(_shown("inputs"))
+        assert LONG_CARD in await tab.value(_shown("inputs"))
+        rests = await tab.value(_shown("rests"))
+        assert re.search(r"b-[0-9a-f]{12}\s+fresh", rests)
+        assert re.search(r"p-[0-9a-f]{12}", rests)
+        assert site.decision in rests
+        await tab.value("document.querySelector('[data-part=replay]').click()")
+        await tab.until("document.querySelector('[data-part=replayed]').dataset.state")
+        assert await tab.value(_shown("replayed")) == "Equal to the bit."
+
+    _in_browser(site, tmp_path, f"&decision={site.decision}", work)
+
+
+def test_the_keyboard_opens_a_decision_closes_it_and_stays_where_it_was_over_the_next_seconds(
+    site: Site, tmp_path: Path
+) -> None:
+    async def work(tab: Tab) -> None:
+        for _ in range(4):
+            await tab.press("Tab")
+            if await tab.value("document.activeElement.tagName") == "A":
+                break
+        at = await tab.value(FOCUS)
+        assert str(at).startswith("harbour.g0.")
+        await tab.press("Enter")
+        await tab.until(OPENED)
+        assert await tab.value("document.getElementById('decision').contains(document.activeElement)")
+        await tab.press("Escape")
+        await tab.until("!document.getElementById('decision').open && location.hash === ''")
+        assert await tab.value(FOCUS) == at
+        await tab.until(
+            "document.querySelectorAll('#spark polyline').length && document.getElementById('rate').innerText"
+        )
+        _decide(site.port, site.key, 99)
+        await tab.until("document.querySelectorAll('#recent tr').length === 13")
+        assert await tab.value(FOCUS) == at
+
+    _in_browser(site, tmp_path, "", work)
+
+
+def test_a_decision_that_is_not_here_is_told_in_the_view_that_was_to_show_it(site: Site, tmp_path: Path) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.until("document.getElementById('decision').dataset.state === 'problem'")
+        assert "ask the site that is named in it" in await tab.value(_shown("gist"))
+        tab.said.clear()  # the browser itself notes the 404
+
+    _in_browser(site, tmp_path, "&decision=elsewhere.g0.0123456789abcdef.L1.1", work)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_lies_beside_the_window_and_words_stand_out_in_both_themes(
+    site: Site, tmp_path: Path, width: int, *, dark: bool
+) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.until(OPENED)
+        for element in ("document.documentElement", "document.getElementById('decision')"):
+            assert await tab.value(f"{element}.scrollWidth <= {width}"), element
+        colours = [
+            await tab.value(f"getComputedStyle(document.getElementById('decision')).{name}")
+            for name in ("color", "backgroundColor")
+        ]
+        light, deep = sorted((_luminance(colour) for colour in colours), reverse=True)
+        assert (light + 0.05) / (deep + 0.05) >= 7
+        assert (_luminance(colours[1]) < 0.1) is dark
+        assert (await tab.picture()).startswith(b"\x89PNG")
+
+    _in_browser(site, tmp_path, f"&decision={site.decision}", work, width=width, dark=dark)
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of `rgb(r, g, b)` (WCAG 2.2)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

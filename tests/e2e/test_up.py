@@ -1,231 +1,119 @@
-"""`tidegate up`, ended in each of its stages by SIGKILL and by Ctrl-C: nothing stays behind, and the next one works.
+"""`tidegate up`, ended in each of its stages by SIGKILL and by Ctrl-C: nothing stays behind, and the next one works."""
 
-Then everything that the documents tell a newcomer to type, in their order, beside the site that `make up` starts.
-"""
-
-import json
-import re
+import os
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
-from tests.e2e.newcomer import STAGE_S, House, Run, until
-from tests.tidy.test_docs import DOCUMENTS, ROOT, fenced
-from training.synth import SynthConfig, generate
+from actors.scorer.disk import PosixFolder
+from actors.scorer.shelf import Shelf
+from tests.e2e.newcomer import SMALL, STAGE_S, Run, until
 
-RAY_PROCESSES = 5  # the shell's program, its reaper and what Ray starts first
-Start = Callable[[str], Run]
+ROOT = Path(__file__).resolve().parents[2]
+RAY_PROCESSES = 4  # up, its reaper and what Ray starts first
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("starts_ray")]
 
 
-def test_whatever_ends_up_in_any_stage_nothing_stays_behind_and_the_next_one_goes_on(start: Start) -> None:
-    starting = start("tidegate up")
-    assert starting.reached("starting Ray")
-    assert until(lambda: len(starting.processes()) >= RAY_PROCESSES, STAGE_S), starting.lines
+class Up(Run):
+    """A running `tidegate up` on a configuration of the test's own."""
+
+    def __init__(self, config: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "edge_nodes.cli", "up", "--config", str(config), "--rate", "50", *options]
+        super().__init__([*command, "--", *SMALL], config.parent, {**os.environ, "PYTHONPATH": str(ROOT)})
+
+    def ray_is_starting(self) -> bool:
+        """Wait until Ray has started some processes."""
+        return self.reached("starting Ray") and until(lambda: len(self.processes()) >= RAY_PROCESSES, STAGE_S)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A demo site in a folder of its own, on a free port."""
+    made = tmp_path / "site.toml"
+    made.write_text(
+        f'profile = "demo"\ndata_dir = "{tmp_path}/site"\nmachine_mark = "{tmp_path}/mark"\n[door]\nport = 0\n'
+    )
+    return made
+
+
+@pytest.fixture
+def up(config: Path) -> Iterator[Callable[..., Up]]:
+    """Starts runs; whatever a failed test leaves is ended."""
+    runs: list[Up] = []
+
+    def start(*options: str) -> Up:
+        runs.append(Up(config, *options))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.clear()
+
+
+def test_whatever_ends_up_in_any_stage_nothing_stays_behind_and_the_next_one_decides(
+    up: Callable[..., Up], tmp_path: Path, bundle_files: dict[str, bytes]
+) -> None:
+    starting = up()
+    assert starting.ray_is_starting(), starting.lines
     assert starting.end(signal.SIGINT) != 0
 
-    training = start("tidegate up")
+    training = up()
     assert training.reached("training: "), training.lines
     assert training.end(signal.SIGKILL) == -signal.SIGKILL
 
-    deciding = start("tidegate up")
-    assert deciding.reached("decisions/s"), deciding.lines
-    assert deciding.end(signal.SIGKILL) == -signal.SIGKILL
+    shelf = Shelf(folder=PosixFolder(tmp_path / "site" / "bundles"))  # a model spares the later stages a training
+    shelf.activate(shelf.put(bundle_files))
+    killed = up()
+    assert killed.reached("decisions/s"), killed.lines
+    assert killed.end(signal.SIGKILL) == -signal.SIGKILL
+
+    interrupted = up()
+    assert interrupted.reached("decisions/s"), interrupted.lines
+    assert interrupted.end(signal.SIGINT) == 0
+    assert verify(PosixDisk(tmp_path / "site" / "journal")).ok
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence_before_anything_starts(house: House, start: Start) -> None:
-    with socket.create_server(("127.0.0.1", house.port)):
-        run = start("tidegate up")
+def _proxies(run: Run) -> list[int]:
+    return [pid for pid in run.processes() if b"haproxy\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0)], ids=str)
+def test_a_site_behind_ray_serve_leaves_no_proxy_behind_whatever_ends_it(
+    up: Callable[..., Up],
+    config: Path,
+    tmp_path: Path,
+    bundle_files: dict[str, bytes],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    config.write_text(f'{config.read_text()}via = "serve"\n')
+    (tmp_path / "site").mkdir()
+    shelf = Shelf(folder=PosixFolder(tmp_path / "site" / "bundles"))
+    shelf.activate(shelf.put(bundle_files))
+
+    served = up()
+
+    assert served.reached("decisions/s"), served.lines
+    assert _proxies(served)
+    assert served.end(number) == code
+    assert verify(PosixDisk(tmp_path / "site" / "journal")).ok
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence_before_anything_starts(up: Callable[..., Up], config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(config.read_text().replace("port = 0", f"port = {port}"))
+
+        run = up()
         code = run.ended()
 
     assert code == 1
-    told = f"door: 127.0.0.1:{house.port} can't be listened on (Address already in use)"
-    assert run.lines == [f"tidegate: {told}; stop who does, or set door.port\n"]
-
-
-NOT_RUN: Final = {
-    "make test": "is what runs this",
-    "make check": "is a part of make test",
-    "make setup": "has been run by whoever runs this",
-}
-LAST: Final = "tidegate run"  # takes the port of the site that `make up` started, and so waits until that one has ended
-KEYS: Final = {"outcome", "risk_score", "risk_level", "probability", "reasons", "mode", "bundle", "features_as_of"}
-DATE: Final = "'$(date -u +%FT%TZ)'"
-
-
-@dataclass
-class Told:
-    """What the commands said so far, put where the documents have an example."""
-
-    house: House
-    words: dict[str, str] = field(default_factory=dict)
-    key: str = ""
-
-    def command(self, command: str) -> str:
-        """Return a command of a document as somebody here would type it."""
-        for example, real in self.words.items():
-            command = command.replace(example, real)
-        return command
-
-    def run(self, command: str) -> str:
-        """Run a command of a document to its end; return what it printed."""
-        done = self.house.shell(self.command(command))
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-
-def _asked(told: Told, command: str) -> None:
-    """The answer has what the document says; again it is the same, and another body under the id is refused."""
-    at = told.house.shell("date -u +%FT%TZ").stdout.strip()
-    assert DATE in command
-    command = command.replace(DATE, at)
-    first = json.loads(told.run(command))
-    again = json.loads(told.run(command))
-    other = json.loads(told.run(command.replace('"minor":1250', '"minor":1251')))
-
-    assert first["transaction_id"] == "order-1"
-    assert set(first) >= KEYS
-    assert not first["replayed"]
-    assert again == first | {"replayed": True}
-    assert (other["status"], other["code"]) == (422, "IDEMPOTENCY_CONFLICT")
-    assert json.loads(told.run("curl -s http://127.0.0.1:8410/openapi.json"))["paths"].keys() >= {"/v1/decisions"}
-    told.words["site-1.g0.0123456789abcdef.L1.42"] = first["decision_id"]
-
-
-def _key_added(told: Told, command: str) -> None:
-    told.key = told.run(command).strip()
-    assert told.key.startswith("tgk_")
-
-
-def _verified(told: Told, command: str) -> None:
-    assert told.run(command)
-
-
-def _shown(told: Told, command: str) -> None:
-    assert len(told.run(command).splitlines()) == 5
-
-
-def _decided_again(told: Told, command: str) -> None:
-    lines = told.run(command).splitlines()
-    assert lines[0].startswith("order-1: ")
-    assert [line.partition(" (")[0] for line in lines[1:]] == [
-        "stored: equal to the bit",
-        "recompute: equal to the bit",
-    ]
-
-
-def _trained(told: Told, command: str) -> None:
-    found = re.fullmatch(r"next: tidegate bundle activate (b-[0-9a-f]+)", told.run(command).splitlines()[-1])
-    assert found is not None
-    told.words["b-..."] = found[1]
-
-
-def _activated(told: Told, command: str) -> None:
-    assert told.run(command).startswith(f"{told.words['b-...']} is active from the next start")
-
-
-def _replayed(told: Told, command: str) -> None:
-    report = told.run(command)
-    assert "payments sent" in report
-    assert re.search(r"errors +│ none", report)
-
-
-def _diagnosed(told: Told, command: str) -> None:
-    """What the doctor finds is the machine's: it says so by its exit code, and looks at what its page lists."""
-    done = told.house.shell(told.command(command))
-    named = set(re.findall(r"^\\| ([a-z ]+?) \\|", (ROOT / "docs" / "doctor.md").read_text(), re.MULTILINE)) - {
-        "finding"
-    }
-
-    assert done.returncode in {0, 1}, done.stderr
-    assert [name for name in named if name not in done.stdout] == []
-    if "--json" in command:
-        said = json.loads(done.stdout)
-        assert said["healthy"] is (done.returncode == 0)
-        assert {finding["name"] for finding in said["findings"]} == named
-
-
-CHECKS: Final = {
-    "curl": _asked,
-    "tidegate key add": _key_added,
-    "tidegate journal verify": _verified,
-    "tidegate journal show": _shown,
-    "tidegate decision replay": _decided_again,
-    "tidegate train": _trained,
-    "tidegate bundle activate": _activated,
-    "tidegate replay": _replayed,
-    "tidegate doctor": _diagnosed,
-}
-
-
-def _payments(file: Path) -> None:
-    """Write payments as the handbook's file has them."""
-    made = generate(SynthConfig(cards=150, terminals=60, days=40))
-    columns = {
-        "transaction_id": made["transaction_id"],
-        "ts": made["occurred_us"].cast(pa.timestamp("us")),
-        "amount": pc.divide(made["amount_minor"].cast("float64"), 100.0),
-        "customer_id": made["card"],
-        "terminal_id": made["terminal"],
-        "fraud": made["fraud"].cast("int8"),
-        "fraud_scenario": made["fraud"].cast("int8"),
-    }
-    pq.write_table(pa.table(columns), file)
-
-
-def _check_of(command: str) -> Callable[[Told, str], None]:
-    found = [check for words, check in CHECKS.items() if command.startswith(words + " ")]
-    assert len(found) == 1, f"nobody knows what {command!r} has to say: check it here, or name it with the reason"
-    return found[0]
-
-
-def test_every_command_of_the_documents_does_what_they_say_of_it(house: House, start: Start) -> None:
-    commands = dict.fromkeys(command for path in DOCUMENTS for command in fenced(path.read_text()))
-    up, *rest = [command for command in commands if command not in NOT_RUN]
-    (last,) = [command for command in rest if command.startswith(LAST)]
-    told = Told(house, {"127.0.0.1:8410": f"127.0.0.1:{house.port}"})
-    _payments(house.folder / "payments.parquet")
-    assert up == "make up"
-
-    site = start(up)
-    assert site.reached("decisions/s"), site.lines
-    assert site.said(f"live page: http://127.0.0.1:{house.port}/#key=")
-    assert re.search(r"\d+ decisions/s  p50 [\d.]+ ms  p99 [\d.]+ ms  approve \d+", "".join(site.lines))
-    for command in rest:
-        if command != last:
-            _check_of(command)(told, command)
-    site.interrupt()
-    assert site.said("stopping: the gate makes everything durable"), site.lines
-    assert verify(PosixDisk(house.folder / "var" / "site-1" / "journal")).ok
-
-    real = start(told.command(last))
-    assert real.reached("door: http://"), real.lines
-    _till_may_decide_and_nothing_else(told)
-    assert real.end(signal.SIGTERM) == 0
-
-
-def _till_may_decide_and_nothing_else(told: Told) -> None:
-    asked = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8410/v1/decisions -H 'authorization: Bearer "
-    body: dict[str, Any] = {
-        "transaction_id": "till-1",
-        "occurred_at": told.house.shell("date -u +%FT%TZ").stdout.strip(),
-    }
-    body |= {"amount": {"minor": 990, "currency": "EUR"}, "card": "card-1", "terminal": "t-1", "merchant": "m-1"}
-    sent = (
-        f"{asked}{told.key}' -H 'content-type: application/json' -d '{json.dumps(body | {'channel': 'card_present'})}'"
-    )
-
-    assert told.run(sent) == "200"
-    assert told.run(sent.replace('"m-1"', '"m-2"')) == "403"
-    assert told.run(f"{asked}{told.key}'") == "403"
+    told = f"door: 127.0.0.1:{port} can't be listened on (Address already in use); stop who does, or set door.port"
+    assert run.lines == [f"tidegate: {told}\n"]

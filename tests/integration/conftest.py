@@ -16,6 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_nodes import haproxy
+from tests.integration.doors import door
+
+__all__ = ["door"]
+
 START_S = 120
 STOP_S = 60
 ATTEMPTS = 3  # Ray gives its own raylet 30 s, which a busy machine may not keep
@@ -57,9 +62,10 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def _environment(mark: str, token: str) -> dict[str, str]:
+def _environment(mark: str, token: str, folder: str) -> dict[str, str]:
     return {
         **os.environ,
+        **haproxy.environment(Path(folder), _free_port, haproxy=haproxy.installed()),
         MARK: mark,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
@@ -127,9 +133,10 @@ def _stop(process: "subprocess.Popen[bytes]", mark: str) -> list[int]:
 def ray_cluster() -> Iterator[RayCluster]:
     """A one-node cluster with token auth on free ports; at the end no process of it may be left."""
     mark, token = secrets.token_hex(8), secrets.token_hex(32)
-    environment, port, dashboard = _environment(mark, token), _free_port(), _free_port()
+    port, dashboard = _free_port(), _free_port()
     # A short path: Ray's sockets lie in it, and a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="tgt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        environment = _environment(mark, token, folder)
         process = _start(_command(port, dashboard, folder), environment, Path(folder) / "start.log")
         try:
             yield RayCluster(f"{NODE}:{port}", f"http://127.0.0.1:{dashboard}", token, environment)

@@ -1,29 +1,18 @@
 """The door over real HTTP on a real disk: what callers are told, what is refused and changes nothing."""
 
-import asyncio
 import contextlib
 import http.client
 import json
-import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from actors.gate.actor import GateActor
-from actors.journal.disk import PosixDisk
-from actors.journal.verify import verify
-from actors.scorer.disk import PosixFolder
-from actors.scorer.shelf import Shelf
 from edge_nodes.http.app import (
     BatchAnswer,
     HealthAnswer,
@@ -33,100 +22,14 @@ from edge_nodes.http.app import (
     ReadyAnswer,
     SiteAnswer,
 )
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tests.integration.doors import Door, payment
 from tidegate.limits import BODY_BYTES_MAX
-from tidegate.settings import site_settings
 
-BUILD = "edge_nodes.http.app:build"
 CARD_NUMBER = "4111111111111111"
-READY_S = 60
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    type: str
-    body: Any
-    headers: Message
-
-
-@dataclass(frozen=True)
-class Door:
-    """A running site's door and the key to it."""
-
-    port: int
-    key: str
-    merchant_key: str
-    folder: Path
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send one request; `body` may be bytes, or anything that is sent as JSON."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        sent = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        sent.update({name.replace("_", "-"): value for name, value in headers.items()})
-        try:
-            connection.request(method, path, data, {name: value for name, value in sent.items() if value})
-            response = connection.getresponse()
-            raw = response.read()
-        finally:
-            connection.close()
-        kind = response.headers.get("content-type", "")
-        return Answer(response.status, kind, json.loads(raw) if "json" in kind and raw else raw, response.headers)
-
-    def heads(self) -> Any:
-        """Return the journal's heads: equal before and after where nothing was changed."""
-        return self.ask("GET", "/v1/site").body["journal"]["heads"]
-
-
-def _run(loop: asyncio.AbstractEventLoop, work: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=READY_S)
-
-
-async def _ready(actor: GateActor) -> None:
-    async with asyncio.timeout(READY_S):
-        while actor.status() is not None:  # noqa: ASYNC110 - the actor's state is asked for, as Ray would
-            await asyncio.sleep(0.01)
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("site")
-    shelf = Shelf(folder=PosixFolder(folder / "bundles"))
-    shelf.activate(shelf.put(bundle_files))
-    layer = {"data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": {"port": 0}}
-    key, stored = make_key("all", frozenset(Scope), os.urandom)
-    merchant_key, other = make_key("shop", frozenset({Scope.DECIDE, Scope.READ}), os.urandom, frozenset({"m-7"}))
-    keys = dump_keys(KeyFile(keys=(stored, other)))
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    actor = GateActor(site_settings([layer], names="test").model_dump_json(), BUILD, keys)
-    port = _run(loop, actor.start())
-    _run(loop, _ready(actor))
-    yield Door(port, key, merchant_key, folder)
-    _run(loop, actor.stop())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-    assert verify(PosixDisk(folder / "journal")).ok
-
-
-def payment(transaction_id: str, **changes: Any) -> dict[str, Any]:
-    """Return a good request, with changes."""
-    body = {
-        "transaction_id": transaction_id,
-        "occurred_at": datetime.now(UTC).isoformat(),
-        "amount": {"minor": 1_250, "currency": "EUR"},
-        "card": "card-1",
-        "terminal": "t-1",
-        "merchant": "m-1",
-        "channel": "card_present",
-        "entry_mode": "contactless",
-    }
-    return body | changes
+its_own = pytest.mark.parametrize("door", ["actor"], indirect=True, scope="module")
+"""For what comes before the application, which a proxy bounds in its own way, and for what one door shows of both."""
 
 
 def test_a_payment_is_decided_and_can_be_read_again(door: Door) -> None:
@@ -145,6 +48,55 @@ def test_a_caller_that_closes_after_its_request_is_answered_whole(door: Door) ->
     assert (answer.status, answer.body["transaction_id"]) == (200, "closes-1")
     refused = door.ask("POST", "/v1/decisions", b"{", connection="close")
     assert (refused.status, refused.body["code"]) == (422, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("deadline", ["0", "-1", "1.5", "60001", "soon", " ", "99999999999", "\xb2"])
+def test_a_deadline_that_is_none_names_its_header_and_changes_nothing(door: Door, deadline: str) -> None:
+    before = door.heads()
+    encoded = (
+        {"x_deadline_ms": deadline or " "}
+        if deadline.isascii()
+        else {"x_deadline_ms": deadline.encode().decode("latin-1")}
+    )
+
+    refused = door.ask("POST", "/v1/decisions", payment("deadline-1"), **encoded)
+
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "X-Deadline-Ms")
+    assert door.heads() == before
+
+
+def test_a_generous_deadline_leaves_nothing_out_and_a_retry_with_another_gets_the_same(door: Door) -> None:
+    first = door.ask(
+        "POST", "/v1/decisions", payment("deadline-2", occurred_at="2026-11-24T09:00:00Z"), x_deadline_ms="60000"
+    )
+    again = door.ask(
+        "POST", "/v1/decisions", payment("deadline-2", occurred_at="2026-11-24T09:00:00Z"), x_deadline_ms="1"
+    )
+
+    assert (first.status, first.body["risk_level"] != "not_assessed") == (200, True)
+    assert again.body == first.body | {"replayed": True}
+
+
+def test_a_deadline_that_passed_before_deciding_is_told_and_the_next_request_is_the_first(door: Door) -> None:
+    body = json.dumps(payment("deadline-3")).encode()
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        head = f"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {door.key}\r\nx-deadline-ms: 5\r\n"
+        caller.sendall(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        caller.sendall(body[:-1])
+        threading.Event().wait(0.1)  # longer than the deadline: that is what is tested
+        caller.sendall(body[-1:])
+        answer = http.client.HTTPResponse(caller)
+        answer.begin()
+        problem = json.loads(answer.read())
+
+    assert (answer.status, problem["code"]) == (504, "DEADLINE_PASSED")
+    assert door.ask("POST", "/v1/decisions", body).body["replayed"] is False
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions/batch", "/v1/labels"])
+def test_a_deadline_is_refused_where_it_would_mean_nothing(door: Door, path: str) -> None:
+    refused = door.ask("POST", path, {}, x_deadline_ms="100")
+    assert (refused.status, refused.body["errors"][0]["field"]) == (422, "X-Deadline-Ms")
 
 
 def test_a_retry_gets_the_first_answer(door: Door) -> None:
@@ -329,6 +281,7 @@ def test_a_body_of_unknown_length_is_read_to_its_bound_and_no_further(door: Door
     assert (answer.status, problem["code"]) == (413, "BODY_TOO_LARGE")
 
 
+@its_own
 def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> None:
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
         caller.sendall(b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\nx-long: ")
@@ -341,6 +294,7 @@ def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> No
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "HEAD_TOO_LARGE"
 
 
+@its_own
 @pytest.mark.parametrize(
     "sent", [b"no http at all\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\0"]
 )
@@ -355,6 +309,7 @@ def test_what_is_no_http_is_a_problem_and_the_end_of_its_connection(door: Door, 
     assert json.loads(body)["code"] == "MALFORMED_REQUEST"
 
 
+@its_own
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/labels"])
 def test_a_body_that_never_comes_is_given_up(door: Door, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr("edge_nodes.http.fast.BODY_S_MAX", 0.2)
@@ -386,6 +341,7 @@ def _answers(caller: socket.socket, count: int) -> list[Any]:
     return found
 
 
+@its_own
 def test_requests_sent_without_waiting_are_answered_in_their_order(door: Door) -> None:
     ids = [f"pipe-{number}" for number in range(20)]
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
@@ -395,6 +351,7 @@ def test_requests_sent_without_waiting_are_answered_in_their_order(door: Door) -
     assert [answer["transaction_id"] for answer in answers] == ids
 
 
+@its_own
 def test_a_request_in_single_bytes_is_answered_as_a_whole_one(door: Door) -> None:
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
         caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -407,6 +364,7 @@ def test_a_request_in_single_bytes_is_answered_as_a_whole_one(door: Door) -> Non
     assert again == [answers[0] | {"replayed": True}]
 
 
+@its_own
 @pytest.mark.parametrize(
     ("version", "extra", "closes"),
     [
@@ -435,6 +393,7 @@ def test_every_way_of_asking_gets_the_same_answer(door: Door, version: str, extr
     assert answer == first | {"replayed": True}
 
 
+@its_own
 def test_a_connection_that_says_nothing_is_closed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_nodes.http.protocol.CONNECTION_IDLE_S_MAX", 0.2)
     for said in (b"", b"POST /v1/deci", _raw(door, payment("idle-1"))):
@@ -445,6 +404,7 @@ def test_a_connection_that_says_nothing_is_closed(door: Door, monkeypatch: pytes
             assert caller.recv(1) == b""
 
 
+@its_own
 def test_connections_are_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_nodes.http.protocol.CONNECTIONS_MAX", 2)
     with contextlib.ExitStack() as opened:
@@ -557,12 +517,13 @@ def test_metrics_and_health_answer(door: Door) -> None:
 
 
 def test_the_live_page_loads_nothing_from_elsewhere(door: Door) -> None:
-    for path in ("/", "/live.js", "/live.css", "/icon.svg"):
+    for path in ("/", "/live.js", "/decision.js", "/make.js", "/live.css", "/icon.svg"):
         page = door.ask("GET", path, authorization="")
         assert page.status == 200
         assert b"://" not in page.body.replace(b"http://www.w3.org/2000/svg", b"")
 
 
+@its_own
 @pytest.mark.slow
 def test_no_request_that_the_openapi_document_allows_or_forbids_is_answered_with_a_server_error(door: Door) -> None:
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{door.port}/openapi.json"]

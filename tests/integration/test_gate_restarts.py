@@ -1,133 +1,25 @@
 """A gate in a real Ray cluster: killed or left by its disk it comes back by itself, on its port, with its answers."""
 
 import http.client
-import json
 import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from actors.scorer.disk import PosixFolder
-from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tests.integration.spawned import Cluster, Gate, shelved
 
 READY_S = 120
 CALLERS = 3
 ANSWERS_BEFORE = 200
 ANSWERS_AFTER = 50
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = """
-import json, sys
-from pathlib import Path
-import ray
-from actors.spawn import spawn_gate
-from tidegate.errors import TidegateError
-from tidegate.settings import SiteSettings
-
-ray.init(address=sys.argv[1], namespace="tidegate", log_to_driver=False, logging_level="error")
-gates = {}
-
-def spawn(site, settings, keys):
-    settings = SiteSettings.model_validate_json(settings)
-    gates[site] = spawn_gate(settings, build="edge_nodes.http.app:build", keys=Path(keys).read_bytes())
-
-def ready(site):
-    told = []
-    try:
-        gates[site].wait_ready(told.append)
-    except TidegateError as error:
-        return {"error": error.message, "told": told}
-    return {"error": None, "told": told}
-
-def asked(name):
-    return lambda site: getattr(gates[site], name)()
-
-does = {"spawn": spawn, "ready": ready, "why": asked("why_not_ready"), "pid": asked("pid"), "stop": asked("stop")}
-for line in sys.stdin:
-    what, *given = json.loads(line)
-    print("told", json.dumps(does[what](*given)), flush=True)
-"""
-
-
-class Cluster(Protocol):
-    """What the fixture yields."""
-
-    address: str
-    environment: dict[str, str]
-
-
-class Program:
-    """A program of the cluster that makes gates and asks for them."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, cluster.address],
-            env={**cluster.environment, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def tell(self, *what: str) -> Any:
-        """Have the program do something; return its answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith("told "):  # Ray prints there, too
-                return json.loads(line.removeprefix("told "))
-        raise AssertionError(f"the program ended at {what!r}")
-
-    def close(self) -> None:
-        """End the program."""
-        self._process.communicate(timeout=READY_S)
-        assert self._process.returncode == 0
-
-
-class Gate:
-    """A gate of the cluster, which a program makes and asks for."""
-
-    def __init__(self, program: Program, folder: Path) -> None:
-        self.folder = folder
-        self.port = _free_port()
-        self.key, stored = make_key("all", frozenset(Scope), os.urandom)
-        (folder / "keys.json").write_bytes(dump_keys(KeyFile(keys=(stored,))))
-        layer = {"site": folder.name, "data_dir": str(folder), "machine_mark": str(folder.parent / "mark")}
-        settings = json.dumps(layer | {"door": {"port": self.port}})
-        self._program = program
-        program.tell("spawn", folder.name, settings, str(folder / "keys.json"))
-
-    def tell(self, what: str) -> Any:
-        """Have the program do something with this gate; return its answer."""
-        return self._program.tell(what, self.folder.name)
-
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-        """Send one request to the door."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        try:
-            connection.request("POST" if body else "GET", path, json.dumps(body) if body else None, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _until(done: Callable[[], bool]) -> bool:
@@ -137,26 +29,18 @@ def _until(done: Callable[[], bool]) -> bool:
     return met
 
 
-def _site(folder: Path, bundle_files: dict[str, bytes]) -> Path:
-    folder.mkdir()
-    shelf = Shelf(folder=PosixFolder(folder / "bundles"))
-    shelf.activate(shelf.put(bundle_files))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def program(ray_cluster: Cluster) -> Iterator[Program]:
-    made = Program(ray_cluster)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def gate(program: Program, tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes]) -> Iterator[Gate]:
-    made = Gate(program, _site(tmp_path_factory.mktemp("restarts") / "comes-back", bundle_files))
+@pytest.fixture(scope="module", params=["actor", "serve"])
+def gate(
+    request: pytest.FixtureRequest,
+    ray_cluster: Cluster,
+    tmp_path_factory: pytest.TempPathFactory,
+    bundle_files: dict[str, bytes],
+) -> Iterator[Gate]:
+    folder = shelved(tmp_path_factory.mktemp("restarts") / f"comes-back-{request.param}", bundle_files)
+    made = Gate(ray_cluster, folder, {"via": request.param})
     assert made.tell("ready")["error"] is None
     yield made
-    made.tell("stop")
+    made.close()
 
 
 def _payment(caller: int, number: int) -> dict[str, Any]:
@@ -241,15 +125,15 @@ def _spoil_mark(folder: Path) -> None:
     ("spoil", "said"), [(_break_bundle, "b-"), (_forget_bundle, "no bundle is active"), (_spoil_mark, "machine mark")]
 )
 def test_a_gate_that_only_a_person_can_mend_stays_up_and_says_why(
-    program: Program,
+    ray_cluster: Cluster,
     tmp_path: Path,
     bundle_files: dict[str, bytes],
     spoil: Callable[[Path], None],
     said: str,
 ) -> None:
-    folder = _site(tmp_path / "stays", bundle_files)
+    folder = shelved(tmp_path / "stays", bundle_files)
     spoil(folder)
-    gate = Gate(program, folder)
+    gate = Gate(ray_cluster, folder)
 
     error = gate.tell("ready")["error"]
     pid = gate.tell("pid")
@@ -260,16 +144,16 @@ def test_a_gate_that_only_a_person_can_mend_stays_up_and_says_why(
     assert (status, body["ready"]) == (503, False)
     assert said in body["why"]
     assert gate.tell("pid") == pid
-    gate.tell("stop")
+    gate.close()
 
 
 def test_a_gate_whose_port_is_taken_says_who_has_to_do_what(
-    program: Program, tmp_path: Path, bundle_files: dict[str, bytes]
+    ray_cluster: Cluster, tmp_path: Path, bundle_files: dict[str, bytes]
 ) -> None:
-    gate = Gate(program, _site(tmp_path / "taken", bundle_files))
+    gate = Gate(ray_cluster, shelved(tmp_path / "taken", bundle_files))
     with socket.create_server(("127.0.0.1", gate.port)):
         error = gate.tell("ready")["error"]
 
     assert f"door: 127.0.0.1:{gate.port} can't be listened on" in error
     assert "set door.port" in error
-    gate.tell("stop")
+    gate.close()

@@ -124,6 +124,25 @@ def test_a_file_shifted_to_now_can_be_sent_again_and_its_report_is_for_a_person(
     assert len(ordinary.shown(Lane.DECISIONS)) == 100
 
 
+def test_a_replay_of_which_all_is_refused_fails_and_says_why(ordinary: Site, recorded: Path, tmp_path: Path) -> None:
+    stranger = tmp_path / "key"
+    stranger.write_text("tgk_stranger")
+
+    done = _replay(ordinary, recorded, "--limit", "5", "--key-file", str(stranger))
+
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("REFUSED: UNAUTHENTICATED 5; of 5 payments 0 were decided")
+    assert "nothing was decided" in done.stdout
+
+
+def test_what_is_no_address_is_a_sentence(ordinary: Site, recorded: Path) -> None:
+    done = _replay(ordinary, recorded, "--to", "not-a-host")
+
+    assert done.returncode == 1
+    assert "is no address of a door" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_own_times_are_refused_by_a_site_that_follows_the_wall_before_the_first_payment(
     ordinary: Site, recorded: Path
 ) -> None:

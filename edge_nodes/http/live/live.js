@@ -1,9 +1,11 @@
 // The live page: asks the site each second what it decided. The key comes behind # in the address, which browsers never
 // send; it is taken out of the address bar at once, and kept for this tab alone.
+import { address, follow, named } from "./decision.js";
+import { draw, make, SVG } from "./make.js";
+
 const OUTCOMES = ["approve", "challenge", "review", "decline"];
 const SECONDS = 120;
 const STORE = "tidegate-key";
-const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 const rates = [];
 let before = null;
@@ -12,20 +14,8 @@ let held = false;
 const given = new URLSearchParams(location.hash.slice(1)).get("key");
 if (given) {
   sessionStorage.setItem(STORE, given);
-  history.replaceState(null, "", location.pathname);
-}
-
-function make(tag, text, className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function draw(svg, tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  svg.append(made);
+  const decision = new URLSearchParams(location.hash.slice(1)).get("decision");
+  history.replaceState(null, "", location.pathname + (decision ? address(decision) : ""));
 }
 
 function say(state, text, asks = false) {
@@ -40,19 +30,45 @@ function shortened(token) {
   return token.length > 14 ? `${token.slice(0, 6)}…${token.slice(-4)}` : token;
 }
 
+function why(d) {
+  const codes = make("span", d.reasons.map((reason) => reason.code).join(", "));
+  codes.title = d.reasons.map((reason) => reason.text).join("\n");
+  return d.because ? [make("span", d.because, "because"), codes] : [codes];
+}
+
 function row(d, money, digits) {
   const tr = document.createElement("tr");
+  tr.dataset.id = d.decision_id;
+  const link = document.createElement("a");
   const time = make("time", d.decided_at.slice(11, 23));
   time.dateTime = d.decided_at;
+  link.href = address(d.decision_id);
+  link.setAttribute("aria-label", `Open the decision of ${d.decided_at.slice(11, 23)}: ${d.outcome}`);
+  link.append(time);
   const card = make("td", shortened(d.card));
   card.title = d.card;
-  const reasons = make("td", d.reasons.map((reason) => reason.code).join(", "), "reasons");
-  reasons.title = d.reasons.map((reason) => reason.text).join("\n");
-  const when = document.createElement("td");
-  when.append(time);
-  tr.append(when, card, make("td", money.format(d.amount_minor / 10 ** digits), "number"));
+  const opens = document.createElement("td");
+  opens.append(link);
+  const reasons = make("td", "", "reasons");
+  reasons.append(...why(d));
+  tr.append(opens, card, make("td", money.format(d.amount_minor / 10 ** digits), "number"));
   tr.append(make("td", d.outcome, d.outcome), make("td", d.risk_score ?? "–", "number"), reasons, make("td", d.mode));
   return tr;
+}
+
+// Rows that stay are left alone: a keyboard's focus and a half-made selection outlive the second.
+function list(recent, money, digits) {
+  const body = byId("recent");
+  const wanted = new Set(recent.map((d) => d.decision_id));
+  const there = new Map([...body.rows].map((tr) => [tr.dataset.id, tr]));
+  for (const [id, tr] of there) if (!wanted.has(id)) tr.remove();
+  let before = body.firstElementChild;
+  for (const d of recent) {
+    const tr = there.get(d.decision_id);
+    if (!tr) body.insertBefore(row(d, money, digits), before);
+    else before = tr.nextElementSibling;
+    if (tr && d.because && !tr.querySelector(".because")) tr.querySelector(".reasons").replaceChildren(...why(d));
+  }
 }
 
 function share(name, count, total) {
@@ -100,7 +116,7 @@ function show(live) {
   byId("cards").textContent = live.cards.toLocaleString("en");
   byId("bundle").textContent = live.bundle;
   byId("outcomes").replaceChildren(...OUTCOMES.map((name) => share(name, live.outcomes[name], total)));
-  if (!held) byId("recent").replaceChildren(...live.recent.slice(0, 20).map((d) => row(d, money, digits)));
+  if (!held) list(live.recent.slice(0, 20), money, digits);
 }
 
 async function ask() {
@@ -135,5 +151,10 @@ byId("hold").addEventListener("click", () => {
   held = !held;
   byId("hold").setAttribute("aria-pressed", String(held));
 });
+byId("recent").addEventListener("click", (event) => {
+  const tr = event.target.closest("tr");
+  if (tr && !event.target.closest("a") && getSelection().isCollapsed) location.hash = address(tr.dataset.id);
+});
 
 tick();
+if (named() !== null) follow();

@@ -1,10 +1,13 @@
 """The gate's recipe: what it refuses, remembers, journals and says of itself."""
 
+import json
 from typing import Any
 
 import pytest
 
 from actors.gate.gate import Decision, Gate
+from actors.scorer.model import Scorer
+from tidegate.bundle import MANIFEST, decode
 from tidegate.clock import EventClock, rfc3339
 from tidegate.decision import REASONS, Mode, Outcome
 from tidegate.errors import ConflictError, DiskFullError, InvalidError, NotFoundError, NotReadyError
@@ -306,3 +309,18 @@ def test_on_another_machine_a_new_epoch_begins_with_an_empty_window_and_the_old_
     assert len(again.window.cards) == 0
     assert again.answer(again.decide(rig.payment(1))) == old | {"replayed": True}
     assert "SYS_FEATURES_PARTIAL" in reasons(again.decide(rig.payment(2)))
+
+
+def test_a_gate_that_comes_up_again_knows_every_bundle_that_its_journal_names(
+    rig: Any, bundle_files: dict[str, bytes], now_us: int
+) -> None:
+    gate = rig.open()
+    gate.decide(rig.payment(1))
+    first = gate.basis.scorer.bundle.id
+    manifest = json.loads(bundle_files[MANIFEST]) | {"trained_at_us": now_us - 1}
+    rig.scorer = Scorer(decode({**bundle_files, MANIFEST: json.dumps(manifest).encode()}))
+
+    again = rig.reopen(rig.reopen(gate))
+
+    assert again.basis.scorer.bundle.id != first
+    assert again.state.bundles == {first, again.basis.scorer.bundle.id}

@@ -8,6 +8,7 @@ import pytest
 from actors.journal.journal import Bounds, Journal
 from actors.journal.log import Entry
 from actors.journal.memory import MemoryDisk
+from actors.journal.reader import Reader
 from actors.journal.recovery import Owner, Recovery, open_journal
 from tidegate.clock import ManualClock
 from tidegate.ids import GateId, SiteId
@@ -63,6 +64,10 @@ class Rig:
             entries += self.decide(journal)
             journal.commit()
         return entries
+
+    def entries(self) -> list[Entry]:
+        """Return the records of all epochs."""
+        return list(Reader(self.disk).entries())
 
     def segments(self) -> list[str]:
         """The names of all segments, ascending."""

@@ -97,7 +97,7 @@ def test_another_machine_begins_an_epoch_of_its_own(rig: Any) -> None:
     assert recovery.epoch != first.epoch
     assert recovery.offline_approvals
     assert scanned(journal)[0].values()["previous"] == first.epoch
-    assert [record.pos for _, record in journal.scan_all()] == [1, 2, 3, 1]
+    assert [record.pos for _, record in rig.entries()] == [1, 2, 3, 1]
 
 
 def test_approvals_offline_stay_off_in_every_later_epoch(rig: Any) -> None:
@@ -395,7 +395,7 @@ def test_a_misdirected_write_loses_what_it_hit_and_repeats_nothing(rig: Any) -> 
     journal, recovery = rig.open()
 
     assert lost_positions(recovery) == [entries[3][1].pos]
-    assert [entry for entry in journal.scan_all() if entry[1].lane is Lane.DECISIONS] == entries[:3] + entries[4:]
+    assert [entry for entry in rig.entries() if entry[1].lane is Lane.DECISIONS] == entries[:3] + entries[4:]
 
 
 def test_an_append_of_another_epoch_is_no_append_at_its_very_place(rig: Any) -> None:
@@ -468,7 +468,7 @@ def test_a_damaged_segment_header_loses_no_record_but_ends_the_epoch(rig: Any) -
     (lost,) = recovery.lost
     assert (lost.first_pos - 1, lost.lanes, lost.acknowledged) == (lost.last_pos, (), True)
     assert recovery.reason is Reason.DAMAGED
-    assert [record for _, record in journal.scan_all()][1:-2] == [record for _, record in entries]
+    assert [record for _, record in rig.entries()][1:-2] == [record for _, record in entries]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -486,7 +486,7 @@ def test_a_missing_segment_is_lost_exactly(rig: Any, number: int) -> None:
 
     assert lost_positions(recovery) == [record.pos for _, record in parts[number]]
     kept = [entry for part in parts if part is not parts[number] for entry in part]
-    assert list(journal.scan_all())[:-2] == kept
+    assert rig.entries()[:-2] == kept
 
 
 def test_a_journal_whose_segments_are_all_gone_is_lost_up_to_its_mark(rig: Any) -> None:

@@ -1,0 +1,62 @@
+"""The command line: it says what it has, and what is wrong in a sentence that names it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+import edge_nodes.cli
+from edge_nodes.cli import _line, app
+from tidegate.errors import NotFoundError, SettingsError
+
+LIVE: dict[str, Any] = {"outcomes": {"approve": 5, "decline": 1}, "refused": 3, "p50_ms": 0.2, "p99_ms": 1.0}
+
+
+def failed(*words: str) -> BaseException | None:
+    """Return what a command ended with."""
+    return CliRunner().invoke(app, words).exception
+
+
+def test_its_help_names_every_command_and_no_other() -> None:
+    named = re.findall(r"`(?:tidegate )?(\w+)`", edge_nodes.cli.__doc__ or "")
+
+    assert sorted(named) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_line_of_a_running_site_says_what_it_refused() -> None:
+    assert _line(LIVE, 2) == ("     4 decisions/s  p50 0.2 ms  p99 1.0 ms  approve 5  decline 1  refused 3", 6)
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_a_folder_that_is_no_journal_is_told_so(tmp_path: Path, command: str) -> None:
+    (tmp_path / "else.txt").write_text("x")
+
+    error = failed("journal", command, str(tmp_path))
+
+    assert isinstance(error, NotFoundError)
+    assert error.message.startswith(f"{tmp_path}: no journal is there")
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("till-1", "--merchant", "a b"), "merchants.0"),
+        (("till-1", "--merchant", "m" * 33), "merchants.0"),
+        (("till-1", "--merchant", "4111.1111.1111.1111"), "merchants.0"),
+        (("Till 1",), "name"),
+    ],
+)
+def test_a_key_for_a_name_that_no_payment_could_have_is_refused(
+    tmp_path: Path, words: tuple[str, ...], field: str
+) -> None:
+    config = tmp_path / "site.toml"
+    config.write_text(f'data_dir = "{tmp_path / "site"}"\nmachine_mark = "{tmp_path / "mark"}"\n')
+
+    error = failed("key", "add", *words, "--scope", "decide", "--config", str(config))
+
+    assert isinstance(error, SettingsError)
+    assert [wrong.field for wrong in error.fields] == [field]
+    assert not (tmp_path / "site").exists()
