@@ -31,6 +31,7 @@ NOT_RUN: Final = {
 }
 LAST: Final = "tidegate run"  # takes the port of the site that `make up` started, and so waits until that one has ended
 KEYS: Final = {"outcome", "risk_score", "risk_level", "probability", "reasons", "mode", "bundle", "features_as_of"}
+OTHERS: Final = 8  # of so many payments that are no fraud one is kept: a replay takes seconds, not minutes
 DATE: Final = "'$(date -u +%FT%TZ)'"
 
 
@@ -140,8 +141,9 @@ CHECKS: Final = {
 
 
 def _payments(file: Path) -> None:
-    """Write payments as the handbook's file has them."""
-    made = generate(SynthConfig(cards=150, terminals=60, days=40))
+    """Write payments as the handbook's file has them: ten weeks with all their frauds, and few others beside them."""
+    made = generate(SynthConfig(cards=500, terminals=150, days=70))
+    made = made.filter(pc.or_(made["fraud"], pa.array([n % OTHERS == 0 for n in range(len(made))])))
     columns = {
         "transaction_id": made["transaction_id"],
         "ts": made["occurred_us"].cast(pa.timestamp("us")),
