@@ -12,7 +12,7 @@ help:
 	@echo "make up     start a site and watch it decide"
 	@echo "make test   the whole suite"
 	@echo "make check  lint, types, contracts, unit tests"
-	@echo "make bench  what a decision costs, beside peers (about four minutes)"
+	@echo "make bench  what a decision costs, beside peers (about six minutes)"
 	@echo "make setup  make .venv and nothing else"
 	@echo "make lock   resolve the dependencies anew"
 
@@ -48,11 +48,12 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench.features_kernel
+	$(BIN)/python -m tests.bench.rules_kernel
 	$(BIN)/python -m tests.bench.gate
 
 lock: | $(UV)
 	$(UV) lock --quiet
-	for group in edge training dev bentoml; do \
+	for group in edge serve training client dev bentoml; do \
 		$(UV) export --quiet --frozen --no-emit-project --no-header --no-annotate --format requirements-txt \
 			--no-default-groups --group $$group --output-file locks/$$group.txt >/dev/null || exit 1; done
 	rm uv.lock

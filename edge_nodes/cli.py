@@ -1,6 +1,6 @@
 """The command line of a site.
 
-`tidegate up`, `run`, `doctor`, `train`, `bundle`, `replay`, `decision`, `reasons`, `key`, `journal`.
+`tidegate up`, `run`, `doctor`, `train`, `bundle`, `policy`, `lists`, `replay`, `decision`, `reasons`, `key`, `journal`.
 """
 
 import http.client
@@ -20,7 +20,7 @@ from actors.journal.layout import epoch_names
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from actors.scorer.shelf import Shelf
-from edge_nodes import decisions, keyfile
+from edge_nodes import decisions, keyfile, policies
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite
@@ -42,6 +42,8 @@ journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; 
 app.add_typer(journal_app, name="journal")
 app.add_typer(decisions.app, name="decision")
 app.add_typer(keyfile.app, name="key")
+app.add_typer(policies.app, name="policy")
+app.add_typer(policies.lists_app, name="lists")
 bundle_app = typer.Typer(no_args_is_help=True, help="The models that a site holds.")
 app.add_typer(bundle_app, name="bundle")
 

@@ -24,12 +24,17 @@ def _several() -> None:
     """Keep `replay` a word of its own."""
 
 
-def _found(settings: SiteSettings, decision: str) -> Replay:
+def found(settings: SiteSettings, decision: str) -> Replay:
+    """Return a decision of a site's own journal.
+
+    Raises:
+        NotFoundError: there is none of that id.
+    """
     wanted = RecordId.parse(decision)
     if wanted is None:
         raise NotFoundError(f"{decision}: is no decision's id; one looks like site-1.g0.0123456789abcdef.L1.42")
     folder = Path(settings.data_dir)
-    journal, window = folder / "journal", folder / "window"
+    journal, window, orders = folder / "journal", folder / "window", folder / "orders"
     if not journal.is_dir():
         raise NotFoundError(f"{journal}: no journal is there; name the site's files with --config")
     shelf = Shelf(folder=PosixFolder(folder / "bundles"))
@@ -37,6 +42,7 @@ def _found(settings: SiteSettings, decision: str) -> Replay:
         wanted=wanted,
         journal=PosixDisk(journal),
         checkpoints=PosixDisk(window) if window.is_dir() else MemoryDisk(),
+        orders=PosixDisk(orders) if orders.is_dir() else MemoryDisk(),
         load=lambda bundle: Scorer(shelf.load(bundle)),
     )
 
@@ -57,14 +63,14 @@ def replay(
     config: Configs = None,
 ) -> None:
     """Decide again, from what was stored; both ways where none is named. Exits with 1 where a bit differs."""
-    found = _found(load(config), decision)
-    old = found.decided
+    again = found(load(config), decision)
+    old = again.decided
     typer.echo(f"{old.transaction_id}: {old.outcome.word}, model {old.bundle}, probability {old.probability:.6f}")
     results = []
     if stored or not recompute:
-        results.append(("stored", found.stored()))
+        results.append(("stored", again.stored()))
     if recompute or not stored:
-        results.append(("recompute", found.recompute()))
+        results.append(("recompute", again.recompute()))
     for way, replayed in results:
         _tell(way, replayed)
     raise typer.Exit(0 if all(replayed.equal for _, replayed in results) else 1)

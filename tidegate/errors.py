@@ -125,6 +125,18 @@ class BundleError(PermanentError):
     code = "BUNDLE_REFUSED"
 
 
+class PolicyError(InvalidError):
+    """A policy that doesn't compile, is too slow, or would decline too much: it never becomes active."""
+
+    code = "POLICY_REFUSED"
+
+
+class ListsError(InvalidError):
+    """A file of lists with a wrong line: the whole of it is refused, and the active lists stay."""
+
+    code = "LISTS_REFUSED"
+
+
 class JournalFormatError(PermanentError):
     """A journal of an unknown version or another site: it is left untouched."""
 

@@ -34,6 +34,14 @@ def new_epoch(entropy: Entropy) -> EpochId:
     return EpochId(entropy(EPOCH_HEX // 2).hex())
 
 
+def uuid7(now_us: int, entropy: Entropy) -> str:
+    """Return a UUIDv7 (RFC 9562 §5.7) for `now_us`, microseconds UTC, as 36 characters."""
+    random = int.from_bytes(entropy(10), "big")
+    value = (now_us // 1000) << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | (random & (1 << 62) - 1)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def is_name(text: str) -> bool:
     """Tell whether `text` may name a site or a gate: lower case letters, digits and dashes."""
     return _NAME.fullmatch(text) is not None

@@ -48,6 +48,14 @@ DEADLINE_MS_MAX: Final = 60_000  # a till that waits a minute has lost its payer
 DEADLINE_FLUSH_READINGS: Final = 512  # five of them are above the 99th percentile, so one hiccup moves nothing
 DEADLINE_FLUSH_RENEWED: Final = 64  # sorting the readings takes 20 µs: not at each request
 
+# --- The client. ---
+CLIENT_PATIENCE_S: Final = 30.0  # a site's restart is over by then, and so is a payer's patience
+CLIENT_ATTEMPT_S: Final = 5.0  # five thousand times a decision: the connection is dead
+CLIENT_ATTEMPTS_MAX: Final = 12  # with the delays below the patience ends first
+CLIENT_RETRY_DELAY_S_MIN: Final = 0.05
+CLIENT_RETRY_DELAY_S_MAX: Final = 5.0
+CLIENT_CONNECTIONS_MAX: Final = 100  # a client's own; a site takes more
+
 # --- The sandbox. ---
 SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter than a test that waits for it
 
@@ -97,7 +105,12 @@ CHECKPOINTS_KEPT: Final = 2  # the newest may be damaged by the very crash it is
 LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten first: 2 % of the ids above; 70 MiB
 
 # --- Lists and bundles. ---
-LIST_ENTRIES_MAX: Final = 10_000  # a list is journaled whole when it becomes active
+LIST_ENTRIES_MAX: Final = 500_000  # 100 MiB in memory; the journal names a set, whose text stands beside it
+LIST_LINE_CHARS_MAX: Final = 512  # list, entity, token, date, rule: under 200
+LIST_ERRORS_TOLD_MAX: Final = 20  # more would be the same mistake again
+LISTS_BYTES_MAX: Final = 64 * MIB  # the text of the largest set
+LISTS_S_MAX: Final = 60.0  # a set of the largest size over a slow line
+LISTS_KEPT: Final = 32  # sets behind the active one, so that decisions made under them can be replayed
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 BUNDLES_NAMED_MAX: Final = 64  # more that the journal's decisions name, for their replay: a year of weekly ones
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
@@ -105,8 +118,12 @@ TREE_NODES_MAX: Final = 1_000_000
 GOLDEN_ROWS: Final = 256  # enough to reach most leaves of a hundred trees
 
 # --- The policy. ---
+POLICY_BYTES_MAX: Final = 256 * KIB  # 64 rules of the largest permitted size are 60 KiB
+POLICY_DAY_ROWS_MAX: Final = 50_000  # latest decisions that a new policy is tried on: 40 MB, a quarter of a second
 RULES_MAX: Final = 64  # a bit each in a decision's record
 RULE_CHARS_MAX: Final = 512  # a rule that needs more is two rules
+RULE_DEPTH_MAX: Final = 32  # parentheses within each other: nobody reads more
+RULE_TEXT_TESTS_MAX: Final = 64  # a bit each; long enumerations of tokens belong on a list
 RULE_TEXT_CHARS_MAX: Final = 200  # a sentence that says why
 RULES_P99_US_MAX: Final = 60.0  # all of them: a quarter of what a decision may take
 BRAKE_DECLINES_MAX: Final = 1_000  # the times of so many are remembered for each rule: 64 of them are 2 MiB
@@ -119,7 +136,8 @@ EXPLAINED_PLAINLY_MAX: Final = 4  # as many principal reasons as notices of adve
 EXPLANATIONS_PENDING_MAX: Final = 1_024  # not approved and not explained yet; beyond it the oldest are left to who asks
 EXPLANATIONS_KEPT: Final = 1_024  # of the latest not approved, for the live page: below 1 MiB
 EXPLAIN_PAUSE_S: Final = 0.05  # between two rounds; a person reads a reason seconds later
-EXPLAIN_ROUND_S: Final = 0.0025  # a twentieth of the pause: so much of the gate's time reasons may take
+EXPLAIN_ROUND_S: Final = 0.0025  # so long a round goes on beginning another one; each takes a quarter of a millisecond
+EXPLAIN_SHARE_MAX: Final = 0.05  # of the gate's time: a round that took longer is followed by a longer pause
 ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks up as far, once a model
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 

@@ -1,24 +1,45 @@
-"""Allow and block lists: exact tokens, whole lists that are swapped between two decisions."""
+"""Lists: tokens that are blocked, allowed, watched, or spared one rule; whole sets, swapped between two decisions.
 
+A set is a text of lines (CSV), read line by line: a hundred thousand entries are a bulk load, not a request. It is
+named by its content. What was read has one form, sorted, so that the same entries have the same name.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from tidegate.clock import microseconds, rfc3339
 from tidegate.decision import NUMBERS, Outcome
-from tidegate.limits import LIST_ENTRIES_MAX
-from tidegate.payment import TokenText
+from tidegate.errors import FieldError, ListsError
+from tidegate.limits import LIST_ENTRIES_MAX, LIST_ERRORS_TOLD_MAX, LIST_LINE_CHARS_MAX
+from tidegate.payment import NameText, TokenText
+from tidegate.policy.active import ActivePolicy
+from tidegate.policy.columns import Listings
 from tidegate.policy.verdict import Hit, Strength
 
-Entity = Literal["card", "device", "terminal", "merchant"]
+Entity = Literal["card", "device", "terminal", "merchant", "country", "mcc"]
+ENTITIES: Final[tuple[Entity, ...]] = ("card", "device", "terminal", "merchant", "country", "mcc")
+COLUMNS: Final = ("list", "entity", "value", "expires_at", "rule")
+"""The header of a set; the last two may be left out, and empty is none."""
+NEVER: Final = 1 << 62
+_ID_HEX: Final = 12
 
 
 class ListName(StrEnum):
-    """The three colours of a list entry, strongest first."""
+    """What a list does: the first three in order of strength; a watch asks for a look, suppress spares one rule."""
 
     HARD_BLOCK = "hard_block"
     ALLOW = "allow"
     SOFT_BLOCK = "soft_block"
+    WATCH = "watch"
+    SUPPRESS = "suppress"
 
 
 _HITS: Final = {
@@ -28,43 +49,215 @@ _HITS: Final = {
 }
 
 
-class ListEntry(BaseModel):
-    """One token on one list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Listed(NamedTuple):
+    """What one entry says of its token, until it expires; `rule` is the id of the rule that a card is spared."""
 
     list: ListName
-    entity: Entity
-    value: TokenText
+    expires_us: int
+    rule: str
 
 
-class Lists(BaseModel):
-    """All lists of a site at one version; an entity may stand on several, the strongest counts."""
+Index = Mapping[Entity, Mapping[str, tuple[Listed, ...]]]
+
+
+class ListsActivation(BaseModel):
+    """Lists as they are journaled: which set became active, since when it holds, who made it so and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Annotated[int, Field(ge=0, description="grows with each change; 0 is the empty set")] = 0
-    entries: Annotated[tuple[ListEntry, ...], Field(max_length=LIST_ENTRIES_MAX)] = ()
-
-    @model_validator(mode="after")
-    def _empty_is_version_zero(self) -> "Lists":
-        if self.entries and not self.version:
-            raise ValueError("version: lists with entries need a version of 1 or more")
-        return self
+    lists: Annotated[str, Field(pattern=r"^l-[0-9a-f]{12}$|^$", description="names the content")] = ""
+    entries: Annotated[int, Field(ge=0)] = 0
+    as_of_us: int = 0
+    by: Annotated[str, Field(max_length=64)] = ""
+    why: Annotated[str, Field(max_length=500)] = ""
 
 
+@dataclass(frozen=True, slots=True)
 class ListIndex:
-    """Lists made ready for look-up; one look-up an entity, about 0.1 µs each."""
+    """All lists of a site at one version, ready for look-up; one look-up an entity, about 0.1 µs each."""
 
-    def __init__(self, lists: Lists) -> None:
-        self.lists = lists
-        self._hits: dict[tuple[str, str], list[Hit]] = {}
-        for entry in lists.entries:
-            self._hits.setdefault((entry.entity, entry.value), []).append(_HITS[entry.list])
+    activation: ListsActivation = field(default_factory=ListsActivation)
+    index: Index = field(default_factory=dict)
 
-    def hits(self, *, card: str, device: str | None, terminal: str, merchant: str) -> list[Hit]:
-        """Return what the lists say of a payment's four entities."""
-        if not self._hits:
-            return []
-        keys = (("card", card), ("device", device or ""), ("terminal", terminal), ("merchant", merchant))
-        return [hit for key in keys for hit in self._hits.get(key, ())]
+    @property
+    def version(self) -> int:
+        """The version that decisions name."""
+        return self.activation.version
+
+    @property
+    def as_of_us(self) -> int | None:
+        """Since when the lists hold; None where the site has none, which can't grow old."""
+        return self.activation.as_of_us if self.activation.version else None
+
+    def find(self, values: tuple[str, ...], now_us: int) -> list[Listed]:
+        """Return what holds of a payment's tokens at a time; `values` are in the order of `ENTITIES`."""
+        found: list[Listed] = []
+        for entity, table in self.index.items():
+            entries = table.get(values[ENTITIES.index(entity)])
+            if entries is not None:
+                found += [entry for entry in entries if entry.expires_us > now_us]
+        return found
+
+
+def hits_of(found: Iterable[Listed], watched: Hit) -> list[Hit]:
+    """Return what entries say of a payment; `watched` is what the policy makes of a watch."""
+    return [_HITS.get(entry.list, watched) for entry in found if entry.list is not ListName.SUPPRESS]
+
+
+def spared(found: Iterable[Listed]) -> tuple[str, ...]:
+    """Return the ids of the rules that entries spare a payment."""
+    return tuple(entry.rule for entry in found if entry.list is ListName.SUPPRESS)
+
+
+_VALUES: Final[dict[str, TypeAdapter[str]]] = {
+    "card": TypeAdapter(TokenText),
+    "device": TypeAdapter(TokenText),
+    "terminal": TypeAdapter(NameText),
+    "merchant": TypeAdapter(NameText),
+    "country": TypeAdapter(Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]),
+    "mcc": TypeAdapter(Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")]),
+}
+_RULE: Final = TypeAdapter(Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,47}$")])
+
+
+def parse(name: str, lines: Iterable[str]) -> "Content":
+    """Return the entries of a set's lines, the first of which names the columns.
+
+    Raises:
+        ListsError: some line is wrong. All of it is refused then: the first lines that are wrong are named with
+            their reasons, values never.
+    """
+    content, wrong = Content(), []
+    for number, row in _rows(name, lines):
+        try:
+            content.add(row)
+        except ValueError as error:
+            wrong.append(FieldError(f"line {number}", str(error)))
+            if len(wrong) == LIST_ERRORS_TOLD_MAX:
+                break
+    if wrong:
+        told = "; ".join(f"{one.field}: {one.message}" for one in wrong)
+        raise ListsError(
+            f"{name}: {told}; nothing was changed: mend the lines and load the file again", fields=tuple(wrong)
+        )
+    return content
+
+
+def _rows(name: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each line's number and its columns by name, blank ones left out."""
+    reader = csv.reader(_bounded(name, lines), strict=True)
+    header = tuple(next(reader, ()))
+    if header[:3] != COLUMNS[:3] or not set(header) <= set(COLUMNS) or len(set(header)) != len(header):
+        raise ListsError(f"{name}: line 1: must name the columns {','.join(COLUMNS)}, the last two as needed")
+    try:
+        for row in reader:
+            if row:
+                if len(row) != len(header):
+                    raise ListsError(f"{name}: line {reader.line_num}: {len(row)} columns, expected {len(header)}")
+                yield reader.line_num, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise ListsError(f"{name}: line {reader.line_num}: {error}; write plain CSV") from error
+
+
+def _bounded(name: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if len(line) > LIST_LINE_CHARS_MAX:
+            raise ListsError(f"{name}: line {number}: longer than {LIST_LINE_CHARS_MAX} characters; is it CSV?")
+        yield line
+
+
+class Content:
+    """Entries by what they are about; equal entries share their memory, about 200 bytes a token."""
+
+    def __init__(self) -> None:
+        self.index: dict[Entity, dict[str, tuple[Listed, ...]]] = {}
+        self.entries = 0
+        self._shared: dict[tuple[Listed, ...], tuple[Listed, ...]] = {}
+
+    def add(self, row: Mapping[str, str]) -> None:
+        """Add one entry.
+
+        Raises:
+            ValueError: it is none, or one too many.
+        """
+        entity, value, entry = _entry(row)
+        table = self.index.setdefault(entity, {})
+        old = table.get(value, ())
+        if any((one.list, one.rule) == (entry.list, entry.rule) for one in old):
+            raise ValueError("this token stands on this list already")
+        if self.entries >= LIST_ENTRIES_MAX:
+            raise ValueError(f"more than {LIST_ENTRIES_MAX} entries; a site holds no more")
+        both = tuple(sorted((*old, entry)))
+        table[value] = self._shared.setdefault(both, both)
+        self.entries += 1
+
+    def lines(self) -> Iterator[str]:
+        """Yield the one form of these entries: header, then lines in order, each with its end."""
+        yield ",".join(COLUMNS) + "\n"
+        for entity in ENTITIES:
+            for value, entries in sorted(self.index.get(entity, {}).items()):
+                for name, expires_us, rule in entries:
+                    expires = "" if expires_us == NEVER else rfc3339(expires_us)
+                    yield f"{name},{entity},{value},{expires},{rule}\n"
+
+    def id(self) -> str:
+        """Return `l-` and the first 12 hex digits of the SHA-256 of the one form."""
+        digest = hashlib.sha256()
+        for line in self.lines():
+            digest.update(line.encode())
+        return f"l-{digest.hexdigest()[:_ID_HEX]}"
+
+
+def _entry(row: Mapping[str, str]) -> tuple[Entity, str, Listed]:
+    entity, text, rule = row["entity"], row["value"], row.get("rule", "")
+    name = next((one for one in ListName if one == row["list"]), None)
+    if name is None:
+        raise ValueError(f"list: one of {', '.join(ListName)}")
+    known = next((one for one in ENTITIES if one == entity), None)
+    if known is None:
+        raise ValueError(f"entity: one of {', '.join(ENTITIES)}")
+    _check("value", _VALUES[known], text)
+    expires_us = _expiry(row.get("expires_at", ""))
+    if name is not ListName.SUPPRESS:
+        if rule:
+            raise ValueError("rule: only suppress names a rule; leave it empty")
+        return known, text, Listed(name, expires_us, "")
+    if known != "card" or expires_us == NEVER:
+        raise ValueError("suppress: spares a card one rule until a date; set entity card and expires_at")
+    _check("rule", _RULE, rule)
+    return known, text, Listed(name, expires_us, rule)
+
+
+def _check(column: str, adapter: TypeAdapter[str], text: str) -> None:
+    try:
+        adapter.validate_python(text)
+    except ValidationError as error:
+        said = error.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{column}: {said}") from None
+
+
+def _expiry(text: str) -> int:
+    if not text:
+        return NEVER
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("expires_at: RFC 3339 is expected, for example 2027-01-31T00:00:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError("expires_at: says no offset; write for example 2027-01-31T00:00:00Z")
+    return microseconds(moment.astimezone(UTC))
+
+
+def listings(lists: ListIndex, rows: np.ndarray[Any, Any], policy: ActivePolicy) -> Listings:
+    """Return what lists say of rows of dtype `records.DECISION`, each at its own time, for `decide_columns`."""
+    found: dict[int, list[Listed]] = {}
+    for entity, table in lists.index.items():
+        tokens = {value.encode(): entries for value, entries in table.items()}
+        for at, entries in enumerate(map(tokens.get, rows[entity].tolist())):
+            if entries is not None:
+                now_us = int(rows["time_us"][at])
+                found.setdefault(at, []).extend(entry for entry in entries if entry.expires_us > now_us)
+    places = sorted(at for at, entries in found.items() if entries)
+    hits = [hits_of(found[at], policy.watch) for at in places]
+    return Listings(np.array(places, np.int64), hits, [policy.book.bits(spared(found[at])) for at in places])

@@ -138,6 +138,20 @@ class ClockSettings(_Section):
     ] = "stream"
 
 
+class PolicySettings(_Section):
+    """What a policy must not do without somebody who answers for it."""
+
+    declines_max_ppm: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="millionths of the last day's decisions that a new policy may decline without an override; "
+            "100,000, because a tenth of a day's payers sent away is no policy but a mistake",
+        ),
+    ] = 100_000
+
+
 class SiteSettings(_Section):
     """Everything a site is told.
 
@@ -187,6 +201,7 @@ class SiteSettings(_Section):
     journal: Journal = Journal()
     window: Window = Window()
     clock: ClockSettings = ClockSettings()
+    policy: PolicySettings = PolicySettings()
 
     @field_validator("currency")
     @classmethod

@@ -106,7 +106,7 @@ def against(champion: Champion, ours: Sequence[Scored], theirs: Sequence[Scored]
     gained = differences(own, other, bootstrap([mine, theirs], seed))
     precise, cost = gained["average_precision"], gained["cost_minor"]
     allowed = COST_LOSS_MAX * other["cost_minor"]
-    than = f"than {champion.id}'s {other['average_precision']:.3f} over {len(mine)} weeks"
+    than = f"than {champion.id}'s {other['average_precision']:.3f} on weeks both are new to ({len(mine)})"
     return [
         Check(
             precise.low >= -AVERAGE_PRECISION_LOSS_MAX,

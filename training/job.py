@@ -9,10 +9,10 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,17 +20,18 @@ import ray
 import ray.train
 from ray.train.xgboost import XGBoostTrainer
 
-from tidegate.bundle import DataVersion
+from tidegate.bundle import DataVersion, decode
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
 from tidegate.policy.costs import Costs
 from tidegate.policy.terms import Policy
 from tidegate.trees import Floats
+from training.card import Facts, named_gains, render
 from training.champion import Champion, champion
 from training.dataset import Events, features, load_mapping, read
-from training.drift import profile
-from training.evaluate import Walk, measured, scored, walk
+from training.drift import profile, stability
+from training.evaluate import Walk, by_segment, measured, scored, walk
 from training.fit import Fitted, Progress, boost
 from training.gate import comparable, judge
 from training.metrics import Estimates, Scored, Targets
@@ -117,9 +118,11 @@ def files(
     )
 
 
-def challenge(
-    options: Options, events: Events, vectors: Floats, made: Walk, source: str
-) -> tuple[Champion, list[Scored]] | None:
+Rival: TypeAlias = tuple[Champion, list[Scored]] | None
+"""The shelf's champion with its scores, None for a first model."""
+
+
+def challenge(options: Options, events: Events, vectors: Floats, made: Walk, source: str) -> Rival:
     """Return the shelf's champion with its scores of the weeks that it hasn't learnt from; None for a first model."""
     before = champion(options.bundles)
     if before is None:
@@ -157,11 +160,33 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
         profile=profile(learnt, fitted.margins(learnt)),
     )
     tested = np.ascontiguousarray(vectors[newest.test.index])
-    bundle = write(files(fitted, tested, data, found, judged, clock.now_us(), options.seed), options.bundles)
+    parts = files(fitted, tested, data, found, judged, clock.now_us(), options.seed)
+    bundle = write({**parts, **card_files(parts, events, made, learnt, found, rival)}, options.bundles)
     tell("done", 1.0)
     told = {name: estimate.value for name, estimate in found.items()}
     gate = {"passed": verdict.passed, "reasons": verdict.reasons}
     return {"bundle": bundle, "gate": gate, "metrics": told, "rows": data.rows, "frauds": data.frauds}
+
+
+def card_files(
+    parts: Mapping[str, bytes], events: Events, made: Walk, learnt: Floats, found: Estimates, rival: Rival
+) -> dict[str, bytes]:
+    """Return the model card's files."""
+    packed, fitted = decode(parts), made.fitted[-1]
+    before = rival[0].bundle if rival else None
+    kept = (before.manifest.profile if before else None) or {}
+    facts = Facts(
+        bundle=packed.id,
+        manifest=packed.manifest,
+        found=found,
+        weeks=made.scored,
+        segments=by_segment(events, made.scored),
+        gains=named_gains(fitted.booster.get_score(importance_type="total_gain")),
+        drift=stability(kept, learnt, rival[0].margins(learnt)) if rival and kept else {},
+        rival=rival[0].id if rival else None,
+        rival_weeks=rival[1] if rival else (),
+    )
+    return render(facts)
 
 
 def walked(options: Options, events: Events, vectors: Floats, scratch: Path) -> Walk:

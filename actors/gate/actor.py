@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvicorn
-from pydantic import ValidationError
 
+from actors.gate.activation import Activator
 from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.orders import Orders
 from actors.gate.replay import Replay, told
 from actors.gate.service import Service
 from actors.gate.start import open_gate
@@ -33,10 +34,9 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, FieldError, NotFoundError, SettingsError, TemporaryError, joined
+from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError
 from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
-from tidegate.lists import Lists
 from tidegate.settings import SiteSettings
 
 T = TypeVar("T")
@@ -107,22 +107,6 @@ def active_scorer(shelf: Shelf) -> Scorer:
     if bundle is None:
         raise BundleError("no bundle is active at this site; train one: `tidegate train`")
     return Scorer(shelf.load(bundle))
-
-
-def lists_of(path: Path) -> Lists:
-    """Return the lists of a file; none where there is no file.
-
-    Raises:
-        SettingsError: the file is broken; each field is named.
-    """
-    try:
-        return Lists.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Lists()
-    except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)
-        fields = tuple(FieldError(".".join(map(str, e["loc"])) or "lists", e["msg"]) for e in wrong)
-        raise SettingsError(f"{path}: {joined(fields)}; mend the file, or move it away", fields=fields) from error
 
 
 def _clock(settings: SiteSettings) -> Clock:
@@ -199,7 +183,8 @@ class GateHost:
         gc.freeze()  # all that lives as long as the gate: a collection beside decisions needn't look at it
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
         self._service.checks_with(self._replayed)
-        self._service.opened(gate, committer, load=self._shelf.load)
+        activator = Activator(gate=gate, committer=committer, orders=self._orders)
+        self._service.opened(gate, committer, load=self._shelf.load, activator=activator)
         self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
         await asyncio.to_thread(self._prune, gate.state.bundles | {gate.basis.scorer.bundle.id})
 
@@ -220,7 +205,7 @@ class GateHost:
             journal_disk=PosixDisk(self._folder / "journal"),
             checkpoint_disk=PosixDisk(self._folder / "window"),
             scorer=scorer,
-            lists=lists_of(self._folder / "lists.json"),
+            orders=self._orders,
             clock=_clock(settings),
             entropy=os.urandom,
         )
@@ -230,6 +215,10 @@ class GateHost:
             "thread": lambda: False,
         }
         return gate, modes[settings.journal.flush]()
+
+    @property
+    def _orders(self) -> Orders:
+        return Orders(PosixDisk(self._folder / "orders"))
 
     @property
     def _shelf(self) -> Shelf:
@@ -244,6 +233,7 @@ class GateHost:
             wanted=wanted,
             journal=PosixDisk(self._folder / "journal"),
             checkpoints=PosixDisk(self._folder / "window"),
+            orders=PosixDisk(self._folder / "orders"),
             load=lambda bundle: Scorer(self._shelf.load(bundle)),
         )
         return told(replay.stored())

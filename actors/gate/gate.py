@@ -21,6 +21,7 @@ from tidegate.decision import Mark
 from tidegate.errors import ConflictError, DeadlineError, FieldError, InvalidError, NotFoundError, NotReadyError
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
+from tidegate.lists import ListIndex
 from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.policy.active import ActivePolicy, activation_of
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, Record, event_body
@@ -269,6 +270,21 @@ class Gate:
         self._note_clock()
         self.basis = replace(self.basis, policy=policy)
         self._state.take_policy(told)
+        return record.pos
+
+    def activate_lists(self, lists: ListIndex) -> int:
+        """Decide by other lists from the next decision on; return the position that must be durable for it.
+
+        Raises:
+            NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
+        """
+        self._must_run()
+        told = lists.activation
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.LISTS_ACTIVATED, event_body(told.model_dump(mode="json")))]
+        record = self.journal.append(items, self.now_us())[-1][1]
+        self._note_clock()
+        self.basis = replace(self.basis, lists=lists)
+        self._state.lists = told
         return record.pos
 
     def answer(self, decision: Decision) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tidegate.decided import Decided
 from tidegate.decision import NO_SCORE, NUMBERS, Mark, Mode, Outcome, RiskLevel, Verdict
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.features.kernel import clamp_feature_time
-from tidegate.lists import ListIndex
+from tidegate.lists import Listed, ListIndex, hits_of, spared
 from tidegate.payment import CHANNELS, ENTRY_MODES, PaymentRequest, request_hash
 from tidegate.policy.active import ActivePolicy, Facts, Modes
 from tidegate.policy.brake import Brakes
@@ -54,7 +54,9 @@ class Basis:
 
     def modes(self, now_us: int) -> Modes:
         """Return how fresh each thing is that a decision at this time rests on."""
-        return self.policy.modes(now_us=now_us, bundle_us=self.scorer.bundle.manifest.trained_at_us, lists_us=None)
+        return self.policy.modes(
+            now_us=now_us, bundle_us=self.scorer.bundle.manifest.trained_at_us, lists_us=self.lists.as_of_us
+        )
 
 
 def fingerprint_of(request: PaymentRequest, occurred_us: int) -> bytes:
@@ -166,22 +168,26 @@ def find(
         if book.runs:
             probability, score = assessment.probability, assessment.risk_score
             matched = book.match(Inputs(vector, amount_minor, probability, score, texts_of(request)))
+    found = _listed(basis.lists, request, now_us) if basis.lists.index else ()
     bearer, modes = _bearer(basis, request), basis.modes(now_us)
     facts = Facts(
         probability=None if marks else assessment.probability,
         amount_minor=amount_minor,
         bearer=bearer,
         matched=matched,
-        listed=basis.lists.hits(
-            card=request.card, device=request.device, terminal=request.terminal, merchant=request.merchant
-        ),
-        suppressed=0,
+        listed=hits_of(found, policy.watch) if found else (),
+        suppressed=book.bits(spared(found)) if found else 0,
         braked=braked(now_us) if matched.hit & book.braked else 0,
         modes=modes,
         system=system,
     )
     verdict, suppressed, held = policy.conclude(facts)
     return _finding(basis, assessment, verdict, modes, bearer, marks, matched, suppressed, held)
+
+
+def _listed(lists: ListIndex, request: PaymentRequest, now_us: int) -> list[Listed]:
+    r = request
+    return lists.find((r.card, r.device or "", r.terminal, r.merchant, r.country or "", r.mcc or ""), now_us)
 
 
 def _bearer(basis: Basis, request: PaymentRequest) -> Liability:
@@ -210,7 +216,7 @@ def _finding(  # noqa: PLR0913, PLR0917 - all that a finding tells
         reasons=verdict.reasons,
         bundle=basis.scorer.bundle.id,
         config=basis.config,
-        lists_version=basis.lists.lists.version,
+        lists_version=basis.lists.version,
         overlay_version=0,
         marks=marks,
         policy=policy.id,

@@ -21,6 +21,7 @@ from tidegate.limits import (
     BUNDLES_KEPT,
     EXPLAIN_PAUSE_S,
     EXPLAIN_ROUND_S,
+    EXPLAIN_SHARE_MAX,
     EXPLANATIONS_KEPT,
     EXPLANATIONS_PENDING_MAX,
 )
@@ -70,12 +71,16 @@ class Reasons:
 
     async def run(self) -> None:
         """Explain what was noted until cancelled, in short rounds between decisions."""
+        spent = 0.0
         while True:
-            await asyncio.sleep(EXPLAIN_PAUSE_S)
-            await self.round()
+            await asyncio.sleep(max(EXPLAIN_PAUSE_S, spent / EXPLAIN_SHARE_MAX))
+            spent = await self.round()
 
-    async def round(self) -> None:
-        """Explain what was noted, as far as a round's time goes; each makes way for decisions."""
+    async def round(self) -> float:
+        """Explain what was noted, as far as a round's time goes, and return the seconds that it took.
+
+        Each explanation makes way for decisions.
+        """
         spent = 0.0
         while self._pending and spent < EXPLAIN_ROUND_S:
             decision = self._pending.popleft()
@@ -85,6 +90,7 @@ class Reasons:
             spent += self._ticks() - started
             await asyncio.sleep(0)
         self.spent_s += spent
+        return spent
 
     def _explain_at_once(self, decision: Decision) -> None:
         why = self.of(decision)

@@ -12,6 +12,7 @@ import numpy as np
 
 from actors.gate.gate import conditions_of
 from actors.gate.judge import LEFT_OUT, Basis, find, fingerprint_of, force, forced, judge
+from actors.gate.orders import Orders
 from actors.gate.start import load_checkpoint
 from actors.gate.state import Rebuild, State, new_state
 from actors.journal.layout import located
@@ -25,7 +26,6 @@ from tidegate.decision import REASONS, Mark, Source
 from tidegate.errors import NotFoundError
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.ids import BundleId, RecordId
-from tidegate.lists import ListIndex
 from tidegate.payment import PaymentRequest
 from tidegate.policy.active import DERIVED, active_of
 from tidegate.records import Kind, Lane, Record
@@ -59,7 +59,7 @@ class Replayed:
 class Replay:
     """One decision of a gate's journal, found, and what it rested on."""
 
-    def __init__(self, *, wanted: RecordId, journal: Disk, checkpoints: Disk, load: Load) -> None:
+    def __init__(self, *, wanted: RecordId, journal: Disk, checkpoints: Disk, orders: Disk, load: Load) -> None:
         """Find the decision.
 
         Raises:
@@ -69,6 +69,7 @@ class Replay:
             raise NotFoundError(f"{wanted}: lane L{wanted.lane} holds no decisions; a decision's id has L1 in it")
         self._reader = Reader(journal)
         self._checkpoints = checkpoints
+        self._orders = Orders(orders)
         self._load = load
         self._wanted = wanted
         self._epoch_index = self._find_epoch()
@@ -138,12 +139,16 @@ class Replay:
         )
         return Replayed(differences(self.decided, again), records)
 
+    def basis(self) -> Basis:
+        """Return what the decision rested on beside the window: settings, model, policy, lists."""
+        return self._basis(self._state(window=False)[0])
+
     def _basis(self, state: State) -> Basis:
         settings = SiteSettings.model_validate(state.config["settings"])
         scorer = self._load(BundleId(self.decided.bundle))
         if state.policy is None:
             raise NotFoundError(f"{self._wanted}: the record of its policy was lost; verify the journal")
-        return Basis(settings, settings.fingerprint, scorer, ListIndex(state.lists), active_of(state.policy))
+        return Basis(settings, settings.fingerprint, scorer, self._orders.load(state.lists), active_of(state.policy))
 
     def _state(self, *, window: bool) -> tuple[State, int]:
         """Return the state before the decision and how many records it took.

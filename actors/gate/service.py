@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from actors.gate.activation import Activator
 from actors.gate.committer import Committer, Told
 from actors.gate.deadline import Deadline, Pace
 from actors.gate.gate import Decision, Gate
@@ -78,13 +79,24 @@ class Service:
         self._committer: Committer | None = None
         self._load: LoadBundle = _no_other
         self._check: Check = _no_files
+        self._activator: Activator | None = None
         self._checking = False
         self.reasons = Reasons(load=self._bundle, ticks=ticks)
         self.ticks = ticks
 
-    def opened(self, gate: Gate, committer: Committer, *, load: LoadBundle | None = None) -> None:
-        """Take a gate that is ready; `load` returns bundles beside the active one, to explain what they scored."""
-        self._gate, self._committer = gate, committer
+    def opened(
+        self,
+        gate: Gate,
+        committer: Committer,
+        *,
+        load: LoadBundle | None = None,
+        activator: Activator | None = None,
+    ) -> None:
+        """Take a gate that is ready; `load` returns bundles beside the active one, to explain what they scored.
+
+        `activator` makes other policies and lists active.
+        """
+        self._gate, self._committer, self._activator = gate, committer, activator
         self._load = load or self._load
         self.meter.watch(gate, self.reasons)
         self.why_not_ready = None
@@ -102,6 +114,13 @@ class Service:
         self.why_not_ready = f"stopped: {why}"
         if self._gate is not None:
             self._gate.failed = why
+
+    @property
+    def activator(self) -> Activator:
+        """What makes policies and lists active, where the gate is ready."""
+        if self._activator is None or self.why_not_ready is not None:
+            raise NotReadyError(f"the site isn't ready: {self.why_not_ready}")
+        return self._activator
 
     @property
     def gate(self) -> Gate:
@@ -319,7 +338,9 @@ class Service:
             "policy": basis.policy.id,
             "policy_name": basis.policy.terms.name,
             "policy_as_of": rfc3339(basis.policy.as_of_us),
-            "lists_version": basis.lists.lists.version,
+            "lists_version": basis.lists.version,
+            "lists": basis.lists.activation.lists or None,
+            "list_entries": basis.lists.activation.entries,
             "config": basis.config,
             "cards": len(gate.window.cards),
             "terminals": len(gate.window.terminals),

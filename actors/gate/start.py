@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from actors.gate.gate import Gate
 from actors.gate.judge import Basis
+from actors.gate.orders import Orders
 from actors.gate.state import Rebuild, State, new_state
 from actors.journal.journal import Bounds, Journal
 from actors.journal.ports import Disk
@@ -13,12 +14,13 @@ from actors.journal.recovery import Owner, Recovery, open_journal
 from actors.scorer.model import Scorer
 from actors.window.checkpoint import Checkpoint, decode, encode
 from actors.window.window import WindowCopy
+from tidegate.bundle import Manifest
 from tidegate.clock import Clock, EventClock, SteadyClock
 from tidegate.errors import JournalFormatError
 from tidegate.ids import Entropy, GateId, SiteId
 from tidegate.limits import CHECKPOINTS_KEPT
-from tidegate.lists import ListIndex, Lists
-from tidegate.policy.active import ActivePolicy, activation_of, default_of
+from tidegate.lists import ListIndex
+from tidegate.policy.active import ActivePolicy, activation_of, active_of, default_of
 from tidegate.records import Kind, Lane, event_body
 from tidegate.settings import SiteSettings
 
@@ -64,7 +66,7 @@ def rebuild(journal: Journal, checkpoint: Checkpoint | None, settings: SiteSetti
 def _announce(gate: Gate) -> None:
     """Journal what changed since the last run: the bundle, the lists, the configuration."""
     basis, state = gate.basis, gate.state
-    lists, policy = basis.lists.lists, activation_of(basis.policy)
+    lists, policy = basis.lists.activation, activation_of(basis.policy)
     config = {"config": basis.config, "settings": basis.settings.model_dump(mode="json")}
     items: list[tuple[Lane, Kind, dict[str, Any]]] = []
     if state.bundle != basis.scorer.bundle.id:
@@ -83,36 +85,48 @@ def _announce(gate: Gate) -> None:
         state.take_policy(policy)
 
 
-def open_gate(  # noqa: PLR0913 - all that a site consists of
+def _policy_in_force(state: State, orders: Orders, manifest: Manifest) -> ActivePolicy:
+    """Return the site's own policy, the later of what journal and orders say; without one, the bundle's."""
+    said = [one for one in (state.policy, orders.policy()) if one is not None and one.by]
+    if not said:
+        return default_of(manifest.policy, manifest.trained_at_us)
+    return active_of(max(said, key=lambda one: one.as_of_us))
+
+
+def _lists_in_force(state: State, orders: Orders) -> ListIndex:
+    return orders.load(max(state.lists, orders.lists(), key=lambda one: one.version))
+
+
+def open_gate(
     *,
     settings: SiteSettings,
     machine_mark: str,
     journal_disk: Disk,
     checkpoint_disk: Disk,
     scorer: Scorer,
-    lists: Lists,
-    policy: ActivePolicy | None = None,
+    orders: Orders,
     clock: Clock,
     entropy: Entropy,
 ) -> tuple[Gate, Recovery]:
     """Open the journal, rebuild the state, and return a gate that is ready to decide.
 
-    Without a `policy` of its own the site decides by the one in its bundle.
+    Without a policy of its own the site decides by the one in its bundle.
 
     Raises:
         JournalFormatError: the journal belongs to another site or version; it is left untouched.
         JournalError: the disk failed.
+        SettingsError, NotFoundError: the orders are broken, or the active lists are gone.
     """
     owner = Owner(site=SiteId(settings.site), gate=GateId(settings.gate), machine_mark=machine_mark)
     bounds = Bounds(segment_bytes=settings.journal.segment_bytes, bytes_max=settings.journal.bytes_max)
     journal, recovery = open_journal(disk=journal_disk, owner=owner, clock=clock, entropy=entropy, bounds=bounds)
     checkpoint = load_checkpoint(checkpoint_disk, journal.epoch, through_pos=journal.durable_pos)
-    manifest = scorer.bundle.manifest
-    policy = policy or default_of(manifest.policy, manifest.trained_at_us)
+    state = rebuild(journal, checkpoint, settings)
+    policy, lists = _policy_in_force(state, orders, scorer.bundle.manifest), _lists_in_force(state, orders)
     gate = Gate(
-        basis=Basis(settings, settings.fingerprint, scorer, ListIndex(lists), policy),
+        basis=Basis(settings, settings.fingerprint, scorer, lists, policy),
         journal=journal,
-        state=rebuild(journal, checkpoint, settings),
+        state=state,
         clock=SteadyClock(clock, floor_us=recovery.last_time_us),
         source=clock if isinstance(clock, EventClock) else None,
     )

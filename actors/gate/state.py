@@ -17,7 +17,7 @@ from tidegate.decided import Decided
 from tidegate.decision import Mark, Outcome
 from tidegate.ids import EpochId
 from tidegate.limits import ANSWERS_GENERATIONS
-from tidegate.lists import Lists
+from tidegate.lists import ListsActivation
 from tidegate.policy.active import Activation
 from tidegate.policy.brake import Brakes
 from tidegate.policy.terms import Policy
@@ -37,7 +37,7 @@ class State:
     answers: Answers = field(default_factory=Answers)
     labels: Labels = field(default_factory=Labels)
     places: dict[EpochId, Places] = field(default_factory=dict)
-    lists: Lists = field(default_factory=Lists)
+    lists: ListsActivation = field(default_factory=ListsActivation)
     bundle: str = ""
     bundles: set[str] = field(default_factory=set)
     """All that a record names: what a replay may need."""
@@ -167,7 +167,7 @@ class Rebuild:
             case Kind.EPOCH_STARTED:
                 state.offline_approvals = bool(record.values()["offline_approvals"])
             case Kind.LISTS_ACTIVATED:
-                state.lists = Lists.model_validate(record.values())
+                state.lists = ListsActivation.model_validate(record.values())
             case Kind.BUNDLE_ACTIVATED:
                 state.bundle = str(record.values()["bundle"])
                 state.bundles.add(state.bundle)

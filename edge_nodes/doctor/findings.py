@@ -143,10 +143,10 @@ def of_door(door: Door) -> Finding:
     """Judge the door's port: free, or held by this site's own gate, which decides."""
     if not door.refused:
         return Finding("door", Level.OK, f"{door.address} is free")
-    if door.gate is None or door.holder != door.gate:
+    if not door.ours:
         holder = f"held by {_process(door.holder)}" if door.holder else door.refused
         return Finding("door", Level.FAIL, f"{door.address}: {holder}", "stop who holds it, or set door.host and .port")
-    value = f"{door.address} is held by this site's {_process(door.gate)}"
+    value = f"{door.address} is held by this site's {_process(door.holder)}"
     if door.unready:
         return Finding("door", Level.FAIL, f"{value}, which doesn't decide: {door.unready}", "do what the reason says")
     return Finding("door", Level.OK, f"{value}, which decides")

@@ -71,7 +71,7 @@ class MemoryMachine:
 class MemorySite:
     """What a healthy site shows that doesn't run; `broken` names probes that raise the error they are given."""
 
-    door_: Door = field(default=Door("127.0.0.1:8410", "", None, None, ""))
+    door_: Door = field(default=Door("127.0.0.1:8410", "", None, ours=False, unready=""))
     dashboard_: Dashboard | None = None
     flushes_: tuple[float, ...] = (90.0,) * 250 + (400.0,) * 6
     room_: Room = field(default=Room(64 * MIB, 2 * JOURNAL_BYTES_MAX, reserved=True))

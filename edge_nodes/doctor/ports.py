@@ -57,13 +57,14 @@ class Dashboard:
 class Door:
     """Where the site listens. `refused`: why nobody else could now; empty where the port is free.
 
-    `gate`: the process that holds the site's journal; `unready`: what its `/readyz` says, empty where it decides.
+    `ours`: whether its holder is this site's gate, or a proxy of its run. `unready`: what the gate's `/readyz` says,
+    empty where it decides.
     """
 
     address: str
     refused: str
     holder: Process | None
-    gate: Process | None
+    ours: bool
     unready: str
 
 

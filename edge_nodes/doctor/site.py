@@ -1,5 +1,6 @@
 """A site as its folders, its door and its cluster's dashboard show it; whether it runs or not."""
 
+import contextlib
 import http.client
 import os
 import stat
@@ -11,7 +12,8 @@ from typing import Final
 
 import psutil
 
-from actors.gate.actor import lists_of, read_mark
+from actors.gate.actor import read_mark
+from actors.gate.orders import Orders
 from actors.journal.disk import LOCK, PosixDisk, PosixFile
 from actors.journal.layout import epoch_names
 from actors.journal.space import measure
@@ -57,7 +59,8 @@ def listener(port: int) -> Process | None:
     """Return who listens on a port; None where nobody does, or this user can't see who."""
     for each in psutil.net_connections(kind="tcp"):
         if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port and each.pid is not None:
-            return Process(each.pid, psutil.Process(each.pid).name())
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                return Process(each.pid, psutil.Process(each.pid).name())
     return None
 
 
@@ -68,6 +71,14 @@ def _holder_of(file: Path) -> Process | None:
         if wanted in {one.path for one in each.info["open_files"] or ()}:
             return Process(each.info["pid"], each.info["name"])
     return None
+
+
+def _mark(process: Process) -> str:
+    """Return the mark of the run that a process belongs to; empty where it shows none."""
+    try:
+        return psutil.Process(process.pid).environ().get(reaper.VARIABLE, "")
+    except psutil.Error:
+        return ""
 
 
 class FolderSite:
@@ -91,15 +102,16 @@ class FolderSite:
         host, port = self._settings.door.host, self._settings.door.port
         gate, why = self._gate(), refused(host, port)
         holder, unready = (listener(port) if why else None), ""
-        if gate is not None and holder == gate:
+        ours = gate is not None and holder is not None and (holder == gate or _mark(holder) == _mark(gate) != "")
+        if ours:
             status, told = _answer(host, port, "/readyz")
             unready = "" if status == http.client.OK else told
-        return Door(f"{host}:{port}", why, holder, gate, unready)
+        return Door(f"{host}:{port}", why, holder, ours, unready)
 
     def dashboard(self) -> Dashboard | None:
         """Find the dashboard among the processes of the gate's run."""
         gate = self._gate()
-        mark = psutil.Process(gate.pid).environ().get(reaper.VARIABLE) if gate else None
+        mark = _mark(gate) if gate else ""
         for process, words, variables in processes() if mark else ():
             ports = [word.partition("=")[2] for word in words if word.startswith("--port=")]
             if variables.get(reaper.VARIABLE) == mark and ports and any(_DASHBOARD in word for word in words):
@@ -154,4 +166,8 @@ class FolderSite:
 
     def lists(self) -> int:
         """Read the lists as a start does."""
-        return len(lists_of(self._folder / "lists.json").entries)
+        folder = self._folder / "orders"
+        if not folder.is_dir():
+            return 0
+        orders = Orders(PosixDisk(folder))
+        return orders.load(orders.lists()).activation.entries

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from actors.gate.service import Service, check_filters
 from edge_nodes.http.fast import STATUSES, App, FastPath, Message, Receive, Send
 from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
+from edge_nodes.http.orders import add_orders
 from edge_nodes.http.problem import CONTENT_TYPE, refused, render
 from edge_nodes.http.reasons import (
     CatalogueAnswer,
@@ -483,6 +484,7 @@ def build(service: Service, keys: bytes) -> FastPath:
     _add_health(app, service, keyring)
     _add_reads(app, service, keyring)
     _add_catalogue(app, keyring)
+    add_orders(app, service, lambda scope: _need(keyring, scope), _problems)
     _add_writes(app, service)
     _add_live_page(app)
     _add_guard(app, service)

@@ -26,6 +26,8 @@ class Scope(StrEnum):
     LABEL = "label"
     READ = "read"
     METRICS = "metrics"
+    POLICY = "policy"
+    LISTS = "lists"
 
 
 def _any_or_named(text: object, named: ValidatorFunctionWrapHandler) -> str:

@@ -4,12 +4,15 @@ The same machine, booster and payments for every contender, over HTTP on the loo
 
 - `gate`: a site as it is run by default. Key, checks, idempotency, features, score, lists, policy, journal flushed to
   the disk, answer with reasons.
-- `floor`, `fastapi_xgb`: see `tests/bench/peer.py`. `serve_default`: see `tests/bench/served.py`.
+- `gate_rules`: the same with twenty active rules and full lists (`tests/bench/rules.py`).
+- `gate_serve`: the same behind Ray Serve (`door.via = "serve"`), with HAProxy where there is one; a cluster of its own.
+- `floor`, `fastapi_xgb`, `fastapi_redis_xgb`: see `tests/bench/peer.py`. `bentoml`: see `tests/bench/bento.py`.
+  `serve_default`: see `tests/bench/served.py`.
 
 Contenders take turns within each round, so that what else the machine does meets all of them; ratios are what to quote.
 `spin_ns` tells how fast the machine runs Python, and `flush_p50_ms` how fast its disk is: compare them before numbers.
 Each payment is new. `cpu_us` is CPU time a request of all processes of a contender (of Serve the proxy and the replica,
-not its controller; of no contender the load generator or the kernel's own threads). The gate's percentiles at one
+not its controller; of no contender the load generator or the kernel's own threads). The gates' percentiles at one
 connection are those of approvals, the others' those of all answers.
 """
 
@@ -26,18 +29,32 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from actors.gate.actor import flush_us
+from actors.gate.orders import Orders
+from actors.journal.disk import PosixDisk
 from edge_nodes.node import reaped
-from tests.bench.contenders import NAMES, Contender, Setting, contenders, environment, settings, started
+from tests.bench.contenders import (
+    GATES,
+    NAMES,
+    Contender,
+    Setting,
+    contenders,
+    environment,
+    settings,
+    started,
+    unavailable,
+)
 from tests.bench.cpu import cpu_s, memory_mib
-from tests.bench.model import put_on_shelf
+from tests.bench.model import put_on_shelves
 from tests.bench.payments import batches, rests
+from tests.bench.rules import full_lists, twenty_rules
+from tidegate.lists import ListsActivation
+from tidegate.policy.terms import Policy
 
 CONNECTIONS: Final = (1, 32)
 WARM_S: Final = 1.0
@@ -206,16 +223,26 @@ def unwind_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
+def furnish(folder: Path, now_us: int) -> Path:
+    """Give each gate its folder: the model with its policy, and its lists. Return the booster's file."""
+    sites = {name: Path(settings(folder, name).data_dir) for name in GATES}
+    for path in sites.values():
+        path.mkdir()
+    orders = Orders(PosixDisk(sites["gate_rules"] / "orders"))
+    lists = orders.store(full_lists(), ListsActivation(), as_of_us=now_us, by="bench", why="full lists")
+    orders.keep_lists(lists.activation)
+    policies = dict.fromkeys(GATES, Policy()) | {"gate_rules": twenty_rules()}
+    return put_on_shelves({path / "bundles": policies[name] for name, path in sites.items()}, now_us)
+
+
 def run(names: Sequence[str], plan: Plan, folder: Path, say: Say) -> dict[str, Any]:
     """Do the whole bench in a folder; return its result."""
     mark, now_us = secrets.token_hex(8), time.time_ns() // 1000
-    site_folder = Path(settings(folder).data_dir)
-    site_folder.mkdir()
     with reaped(mark):
         say("training the model")
-        model = put_on_shelf(site_folder / "bundles", now_us)
+        model = furnish(folder, now_us)
         setting = Setting(folder=folder, model=model, environment=environment(mark), say=say)
-        flush_ms = flush_us(site_folder) / 1000
+        flush_ms = flush_us(folder) / 1000
         with contenders(names, setting) as running, generator(setting, plan, now_us) as sender:
             unwind_on_signals()  # joining a Ray cluster puts Ray's own handler there, which aborts
             spins = [spin_ns()]
@@ -230,7 +257,7 @@ def run(names: Sequence[str], plan: Plan, folder: Path, say: Say) -> dict[str, A
 def result(cells: Cells) -> dict[str, Any]:
     """Return the contenders' numbers, their ratios, and what the load generator itself took a request."""
     table = {
-        name: {f"c{n}": cell.numbers(approvals=name == "gate" and n == 1) for n, cell in row.items()}
+        name: {f"c{n}": cell.numbers(approvals=name in GATES and n == 1) for n, cell in row.items()}
         for name, row in cells.items()
     }
     load = {
@@ -246,6 +273,7 @@ GOALS: Final = (
     ("decisions per CPU-second", ("decisions_per_cpu_second",), ">=", 8_000),
     ("c32 rps over Ray Serve's", ("ratios", "serve_default_c32_rps"), ">=", 40),
     ("c1 p50 of Ray Serve over ours", ("ratios", "serve_default_c1_p50"), ">=", 25),
+    ("times c1 p50 with 20 rules", ("ratios", "gate_rules_c1_p50"), "<=", 1.4),
     ("MiB of the gate", ("gate_rss_mib",), "<=", 700),
 )
 
@@ -294,11 +322,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _default() -> tuple[str, ...]:
-    """Return all contenders that can run in this environment."""
-    if find_spec("grpc_reflection") is not None:
-        return NAMES
-    print("serve_default is left out: this environment lacks ray[serve]", file=sys.stderr)
-    return NAMES[:-1]
+    """Return all contenders that can run in this environment; tell of the others."""
+    why = {name: unavailable(name) for name in NAMES}
+    for name, reason in why.items():
+        if reason:
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+    return tuple(name for name in NAMES if not why[name])
 
 
 def main() -> None:

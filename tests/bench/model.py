@@ -1,6 +1,7 @@
 """The model of the gate's bench: trained as any other, small, and the same booster for every contender."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,31 +31,41 @@ def _events(now_us: int) -> Events:
         return read(file, load_mapping(_MAPPING))
 
 
-def put_on_shelf(shelf: Path, now_us: int) -> Path:
-    """Train, package and activate a model of 110 trees of depth 5; return its booster's file."""
+def put_on_shelves(shelves: Mapping[Path, Policy], now_us: int) -> Path:
+    """Train a model of 110 trees of depth 5; package and activate it on each shelf with its policy.
+
+    Returns the booster's file.
+    """
     events = _events(now_us)
     vectors, (week,) = features(events), weeks(events, 1)
     fitted = fit(vectors, week, FitSettings())
     target = week.train.target
-    files = assemble(
-        booster=fitted.booster,
-        rows=np.ascontiguousarray(vectors[week.test.index]),
-        calibration=fitted.calibration,
-        data=DataVersion(
-            source="synth of the bench",
-            first_us=int(events.occurred_us[0]),
-            cut_us=week.start_us,
-            rows=len(target),
-            frauds=int(target.sum()),
-            sha256="0" * 64,
-        ),
-        metrics={},
-        parameters=fitted.parameters,
-        policy=Policy(),
-        trained_at_us=now_us,
-        seed=SEED,
-        judged=Judged(gate=GateVerdict(passed=True, reasons=("the bench measures speed",))),
-    )
-    bundle = write(files, shelf)
-    Shelf(folder=PosixFolder(shelf)).activate(bundle)
-    return shelf / bundle / "model.ubj"
+    for shelf, policy in shelves.items():
+        files = assemble(
+            booster=fitted.booster,
+            rows=np.ascontiguousarray(vectors[week.test.index]),
+            calibration=fitted.calibration,
+            data=DataVersion(
+                source="synth of the bench",
+                first_us=int(events.occurred_us[0]),
+                cut_us=week.start_us,
+                rows=len(target),
+                frauds=int(target.sum()),
+                sha256="0" * 64,
+            ),
+            metrics={},
+            parameters=fitted.parameters,
+            policy=policy,
+            trained_at_us=now_us,
+            seed=SEED,
+            judged=Judged(gate=GateVerdict(passed=True, reasons=("the bench measures speed",))),
+        )
+        bundle = write(files, shelf)
+        Shelf(folder=PosixFolder(shelf)).activate(bundle)
+        model = shelf / bundle / "model.ubj"
+    return model
+
+
+def put_on_shelf(shelf: Path, now_us: int) -> Path:
+    """Do the same for one shelf and the default policy."""
+    return put_on_shelves({shelf: Policy()}, now_us)

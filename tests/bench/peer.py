@@ -8,73 +8,46 @@ anybody decides anything. No check, no key, no model, no disk.
 checks, updates and reads the same feature state with the same compiled kernel, and chooses the outcome by the same
 expected costs; its score is not calibrated. It does not check a key, know a retry, look at lists, say reasons, or
 keep anything: what it decided is gone when it ends. The site does all of that, so the comparison favours the peer.
+
+`fastapi_redis_xgb` is what that team builds once there is more than one worker: the same, but the feature state lies in
+a Redis on the same machine (`tests/bench/stored.py` says how), and XGBoost is called by `inplace_predict`.
 """
 
 import argparse
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import uvicorn
-import xgboost as xgb
 from fastapi import FastAPI
-from pydantic import BaseModel
 
-from actors.window.window import Window
-from tidegate.decision import Outcome
-from tidegate.features.declarations import FEATURE_COUNT
-from tidegate.limits import CARDS_MAX, TERMINALS_MAX
+from tests.bench.scoring import ROUTE, Peer, Verdict, booster, classifier
+from tests.bench.stored import Stored
 from tidegate.payment import PaymentRequest
-from tidegate.policy.costs import MILLION, Costs, cheapest
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ROUTE: Final = "/v1/decisions"
-
-
-class Verdict(BaseModel):
-    """What the peer answers."""
-
-    transaction_id: str
-    outcome: str
-    probability: float
-
-
-class Peer:
-    """Features, score and outcome of one payment, in this process."""
-
-    def __init__(self, model: str) -> None:
-        self._window = Window(cards_max=CARDS_MAX, terminals_max=TERMINALS_MAX)
-        self._classifier = xgb.XGBClassifier(n_jobs=1)
-        self._classifier.load_model(model)
-        self._costs = Costs()
-
-    def decide(self, payment: PaymentRequest) -> Verdict:
-        """Decide one payment."""
-        now_us = time.time_ns() // 1000
-        vector = self._window.observe(
-            card=payment.card,
-            terminal=payment.terminal,
-            now_us=now_us,
-            feature_us=min(payment.occurred_us, now_us),
-            amount_minor=payment.amount.minor,
-        )
-        row = vector[np.newaxis, :FEATURE_COUNT]
-        probability = float(self._classifier.predict_proba(row)[0, 1])
-        outcome = Outcome(cheapest(round(probability * MILLION), payment.amount.minor, self._costs))
-        return Verdict(transaction_id=payment.transaction_id, outcome=outcome.word, probability=round(probability, 6))
 
 
 def peer_app(model: str) -> FastAPI:
     """Return the peer behind FastAPI."""
-    app, peer = FastAPI(), Peer(model)
+    app, peer = FastAPI(), Peer(classifier(model))
 
     # Async, so that FastAPI calls it on the loop: a hop to its thread pool would cost the peer more than it gains.
     @app.post(ROUTE)
     async def decide(payment: PaymentRequest) -> Verdict:
         return peer.decide(payment)
+
+    return app
+
+
+def redis_app(model: str, socket: str) -> FastAPI:
+    """Return the peer whose features lie in Redis behind FastAPI."""
+    app, peer = FastAPI(), Stored(booster(model), socket)
+
+    @app.post(ROUTE)
+    async def decide(payment: PaymentRequest) -> Verdict:
+        return await peer.decide(payment)
 
     return app
 
@@ -95,11 +68,17 @@ async def floor(_scope: Message, receive: Receive, send: Send) -> None:
 def main() -> None:
     """Serve one contender until told to stop, with the gate's own settings of uvicorn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["floor", "fastapi_xgb"])
+    parser.add_argument("name", choices=["floor", "fastapi_xgb", "fastapi_redis_xgb"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--redis", default="", help="socket of a Redis")
     given = parser.parse_args()
-    app: Any = floor if given.name == "floor" else peer_app(given.model)
+    apps: dict[str, Callable[[], Any]] = {
+        "floor": lambda: floor,
+        "fastapi_xgb": lambda: peer_app(given.model),
+        "fastapi_redis_xgb": lambda: redis_app(given.model, given.redis),
+    }
+    app = apps[given.name]()
     uvicorn.run(app, host="127.0.0.1", port=given.port, access_log=False, log_level="warning", lifespan="off")
 
 

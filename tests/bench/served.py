@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 
-from tests.bench.peer import ROUTE, Peer, Verdict
+from tests.bench.scoring import ROUTE, Peer, Verdict, classifier
 from tidegate.payment import PaymentRequest
 
 app = FastAPI()
@@ -22,7 +22,7 @@ class Served:
     """One replica."""
 
     def __init__(self, model: str) -> None:
-        self._peer = Peer(model)
+        self._peer = Peer(classifier(model))
 
     @app.post(ROUTE)
     async def decide(self, payment: PaymentRequest) -> Verdict:

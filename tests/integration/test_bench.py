@@ -26,7 +26,14 @@ def _marked(mark: str) -> list[str]:
 
 @pytest.mark.usefixtures("starts_ray")
 def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.bench.gate", "--quick", "--contenders", "gate,floor"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.gate",
+        "--quick",
+        "--contenders",
+        "gate,gate_rules,floor,serve_default",
+    ]
     wanted = {"p50_ms", "p99_ms", "p999_ms", "rps", "cpu_us"}
     environment = {**os.environ, MARK: str(tmp_path)}
 
@@ -43,7 +50,7 @@ def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told == json.loads((tmp_path / "told.json").read_text())
-    assert set(told["contenders"]) == {"gate", "floor"}
+    assert set(told["contenders"]) == {"gate", "gate_rules", "floor", "serve_default"}
     assert all(set(row) == {"c1", "c32"} for row in told["contenders"].values())
     numbers = [cell for row in told["contenders"].values() for cell in row.values()]
     assert all(set(cell) == wanted and min(cell.values()) > 0 for cell in numbers)

@@ -82,7 +82,8 @@ def test_a_taken_port_an_open_key_file_and_a_missing_bundle_fail_by_name(site: d
     folder = Path(site["data_dir"])
     shutil.rmtree(next((folder / "bundles").glob("b-*")))
     (folder / "keys.json").chmod(0o644)
-    (folder / "lists.json").write_text('{"version": -1}')
+    (folder / "orders").mkdir(exist_ok=True)
+    (folder / "orders" / "lists.json").write_text('{"version": -1}')
     with socket.create_server(("127.0.0.1", site["port"])):
         status, found = examined(site)
 
@@ -90,7 +91,7 @@ def test_a_taken_port_an_open_key_file_and_a_missing_bundle_fail_by_name(site: d
     assert f"process {os.getpid()}" in found["door"]["value"]
     assert "not on the shelf" in found["bundle"]["value"]
     assert "keys.json (644)" in found["keys"]["value"]
-    assert "version" in found["lists"]["value"]
+    assert "lists.json" in found["lists"]["value"]
     bad = {name: found[name]["level"] for name in ("door", "bundle", "keys", "lists")}
     assert bad == dict.fromkeys(bad, "fail")
     assert all(found[name]["todo"] for name in bad)

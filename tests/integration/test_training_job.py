@@ -71,6 +71,9 @@ def test_a_submitted_job_shows_its_progress_and_puts_a_bundle_that_scores_on_the
     assert Scorer(shelf.load(told["bundle"])).bundle.manifest.data.frauds == told["frauds"]
     assert told["metrics"]["average_precision"] > 0
     assert told["gate"]["passed"]
+    card = (bundles / told["bundle"] / "card.md").read_text()
+    assert f"# Model {told['bundle']}" in card
+    assert (bundles / told["bundle"] / "card.html").is_file()
     assert shelf.load(told["bundle"]).manifest.gate == GateVerdict.model_validate(told["gate"])
 
 

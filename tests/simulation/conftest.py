@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from actors.gate.gate import Gate
+from actors.gate.orders import Orders
 from actors.gate.start import open_gate
 from actors.journal.memory import MemoryDisk
 from actors.journal.recovery import Recovery
@@ -14,8 +16,10 @@ from actors.scorer.model import Scorer
 from actors.window.checkpoint import encode
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock, rfc3339
-from tidegate.lists import Lists
+from tidegate.lists import ListIndex, parse
 from tidegate.payment import PaymentRequest
+from tidegate.policy.active import ActivePolicy
+from tidegate.policy.terms import Policy, policy_id
 from tidegate.settings import SiteSettings, site_settings
 
 
@@ -29,7 +33,7 @@ class House:
     clock: ManualClock
     journal_disk: MemoryDisk = field(default_factory=MemoryDisk)
     checkpoint_disk: MemoryDisk = field(default_factory=MemoryDisk)
-    lists: Lists = field(default_factory=Lists)
+    orders_disk: MemoryDisk = field(default_factory=MemoryDisk)
     recovery: Recovery | None = None
 
     def start(self) -> Gate:
@@ -40,11 +44,32 @@ class House:
             journal_disk=self.journal_disk,
             checkpoint_disk=self.checkpoint_disk,
             scorer=self.scorer,
-            lists=self.lists,
+            orders=Orders(self.orders_disk),
             clock=self.clock,
             entropy=self.rng.randbytes,
         )
         return gate
+
+    def list(self, gate: Gate, *lines: str) -> ListIndex:
+        """Make other lists active; each line is list, entity, value, and where wanted date and rule."""
+        content = parse(
+            "test",
+            ["list,entity,value,expires_at,rule", *(f"{line},," if line.count(",") == 2 else line for line in lines)],
+        )
+        orders, before = Orders(self.orders_disk), gate.basis.lists.activation
+        lists = orders.store(content, before, as_of_us=gate.now_us(), by="test", why="")
+        gate.activate_lists(lists)
+        return lists
+
+    def obey(self, gate: Gate, *rules: dict[str, Any], **terms: Any) -> ActivePolicy:
+        """Make another policy active, of these rules."""
+        made = [
+            {"number": n, "state": "active", "reason": "RULE_OTHER", "text": "t"} | r for n, r in enumerate(rules, 1)
+        ]
+        policy = Policy.model_validate({"rules": made, **terms})
+        active = ActivePolicy(policy_id(policy), policy, gate.now_us(), "test")
+        gate.activate_policy(active)
+        return active
 
     def state_bytes(self, gate: Gate) -> bytes:
         """Return the gate's whole window as bytes."""

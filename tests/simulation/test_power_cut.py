@@ -327,7 +327,11 @@ def test_a_power_cut_while_a_damaged_epoch_is_left_loses_nothing_more(bases: lis
         assert recovery.epoch_index == 2
         assert recovery.reason is Reason.DAMAGED
         assert not recovery.offline_approvals
-        assert [record.kind for record in own] == [Kind.EPOCH_STARTED, Kind.RANGE_LOST]
+        assert [record.kind for record in own[:2]] == [Kind.EPOCH_STARTED, Kind.RANGE_LOST]
+        assert {record.kind for record in own[2:]} <= {Kind.RANGE_LOST}
+        lost = [record.values() for record in own[1:]]
+        assert [(one["first_pos"], one["last_pos"]) for one in lost if one["acknowledged"]] == [(min(gone), max(gone))]
+        assert all(one["first_pos"] > base.kept[-1].pos for one in lost if not one["acknowledged"])  # never synced
         kept = [record for record in base.kept if record.pos not in gone]
         assert everything[: len(kept)] == kept
         assert everything[-len(own) :] == own

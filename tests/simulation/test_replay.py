@@ -12,17 +12,21 @@ from actors.gate.start import store_checkpoint
 from actors.scorer.model import Scorer
 from tidegate.errors import BundleError, NotFoundError
 from tidegate.ids import BundleId, RecordId
-from tidegate.lists import ListEntry, ListName, Lists
 from tidegate.payment import LabelRequest
 from tidegate.records import Kind
 
 House = Any
-LISTS = Lists(
-    version=3,
-    entries=(
-        ListEntry(list=ListName.HARD_BLOCK, entity="card", value="card-1"),
-        ListEntry(list=ListName.ALLOW, entity="card", value="card-2"),
-    ),
+LISTS = (
+    "hard_block,card,card-1",
+    "allow,card,card-2",
+    "watch,terminal,t-3",
+    "soft_block,card,card-4,2026-11-26T00:00:00Z,",
+    "suppress,card,card-5,2026-12-26T00:00:00Z,often",
+)
+RULES = (
+    {"id": "often", "when": "card_count_24h > 1.0", "outcome": "decline", "brake": {"declines": 3, "minutes": 600}},
+    {"id": "large", "when": "amount / card_mean > 2.0 && has_card_mean", "outcome": "review", "state": "shadow"},
+    {"id": "never", "when": "card_mean / card_mean > 0.5", "outcome": "challenge"},
 )
 
 
@@ -47,8 +51,13 @@ def lived(house: House, rng: random.Random) -> tuple[Gate, list[str]]:
             store_checkpoint(house.checkpoint_disk, gate.epoch, pos, copy)
         if number == 90:
             gate.journal.close()
-            house.lists = LISTS
             gate = house.start()
+        if number == 25:
+            house.obey(gate, *RULES)
+        if number == 75:
+            house.list(gate, *LISTS)
+        if number == 100:
+            house.obey(gate, *RULES[:1], watch_outcome="challenge")
     return gate, told
 
 
@@ -60,7 +69,13 @@ def replay(house: House, decision: str, scorer: Scorer) -> Replay:
 
     wanted = RecordId.parse(decision)
     assert wanted is not None
-    return Replay(wanted=wanted, journal=house.journal_disk, checkpoints=house.checkpoint_disk, load=load)
+    return Replay(
+        wanted=wanted,
+        journal=house.journal_disk,
+        checkpoints=house.checkpoint_disk,
+        orders=house.orders_disk,
+        load=load,
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -72,6 +87,7 @@ def test_every_decision_is_replayed_to_the_bit_while_its_gate_is_running(
 
     happened = {record.kind for _, record in gate.journal.scan()}
     assert happened >= {Kind.CLOCK_STEPPED, Kind.CARD_EVICTED, Kind.LISTS_ACTIVATED, Kind.LABEL_RECEIVED}
+    assert Kind.POLICY_ACTIVATED in happened
     for decision in rng.sample(told, 25):
         found = replay(built, decision, scorer)
         assert found.stored().differences == ()

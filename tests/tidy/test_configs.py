@@ -25,6 +25,12 @@ def test_the_production_layer_wins_and_keeps_what_it_does_not_say() -> None:
     assert settings.door.port == 8410
 
 
+def test_a_sandbox_lives_in_the_machines_time_beside_the_demo() -> None:
+    settings = site_settings([_layer("site.toml"), _layer("sandbox.toml")], names="both")
+
+    assert (settings.profile, settings.clock.source, settings.door.port) == ("sandbox", "system", 8420)
+
+
 def test_every_toml_file_is_toml() -> None:
     assert [parse(path.name, path.read_text()) for path in CONFIGS.rglob("*.toml")]
 

@@ -21,6 +21,13 @@ def test_no_lock_names_a_download_address(lock: Path) -> None:
     assert re.findall(r"https?://|--(?:extra-)?index|--find-links", lock.read_text()) == []
 
 
+def test_who_calls_a_site_installs_no_server() -> None:
+    client = next(path for path in LOCKS if path.name == "client.txt").read_text()
+
+    assert "httpx==" in client
+    assert re.findall(r"^(?:ray|fastapi|uvicorn|aiohttp)==", client, re.MULTILINE) == []
+
+
 def test_an_edge_install_pulls_no_cloud_or_training_driver() -> None:
     edge = next(path for path in LOCKS if path.name == "edge.txt").read_text()
 

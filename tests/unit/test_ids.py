@@ -1,15 +1,42 @@
 """Ids: made once from the entropy that is passed in, written one way, and read back or refused."""
 
+import uuid
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.ids import EpochId, GateId, RecordId, SiteId, is_name, new_epoch
+from tidegate.ids import EpochId, GateId, RecordId, SiteId, is_name, new_epoch, uuid7
 from tidegate.limits import NAME_BYTES_MAX
 
 FIRST = "abcdefghijklmnopqrstuvwxyz0123456789"
 NAMES = st.builds(str.__add__, st.sampled_from(FIRST), st.text(st.sampled_from(FIRST + "-"), max_size=31))
 GOOD = "site-1.g0.00112233445566ff.L1.42"
+
+
+@given(st.integers(0, (1 << 57) - 1), st.binary(min_size=10, max_size=10))
+@settings(max_examples=20)
+def test_a_made_id_is_a_uuid_of_version_seven_that_says_its_millisecond(now_us: int, random: bytes) -> None:
+    made = uuid.UUID(uuid7(now_us, lambda _: random))
+
+    assert (made.version, made.variant) == (7, uuid.RFC_4122)
+    assert made.int >> 80 == now_us // 1000
+    assert str(made) == uuid7(now_us, lambda _: random)
+
+
+@given(st.integers(0, 79))
+def test_every_random_bit_but_the_last_six_makes_another_id(bit: int) -> None:
+    one = (1 << bit).to_bytes(10, "big")
+
+    assert (uuid7(0, lambda _: one) != uuid7(0, bytes)) == (bit < 74)
+
+
+def test_ids_made_later_sort_later_as_text() -> None:
+    entropy = Random(1).randbytes
+    made = [uuid7(now_ms * 1000, entropy) for now_ms in (0, 1, 255, 256, 1 << 20, 1 << 40)]
+
+    assert made == sorted(made)
 
 
 def test_an_epoch_is_sixteen_hex_digits_of_the_entropy() -> None:

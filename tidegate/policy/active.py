@@ -1,8 +1,10 @@
 """A policy in force: its terms made ready, since when and by whom; and the judgement that rests on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidegate.decision import NUMBERS, Mode, Outcome, Verdict
@@ -13,6 +15,7 @@ from tidegate.policy.rules import Matched, RuleBook
 from tidegate.policy.terms import Policy, Step, outcome_of, policy_id
 from tidegate.policy.verdict import Hit, Strength, decide
 
+Column = np.ndarray[Any, np.dtype[np.uint8]]
 _LISTS: Final = (0, *(NUMBERS[f"SYS_LISTS_{mode}"] for mode in ("AGING", "STALE", "BLIND")))
 _POLICY: Final = (0, *(NUMBERS[f"SYS_POLICY_{mode}"] for mode in ("AGING", "STALE", "BLIND")))
 _BUNDLE: Final = (0, *(NUMBERS[f"SYS_BUNDLE_{mode}"] for mode in ("AGING", "STALE", "BLIND")))
@@ -53,7 +56,7 @@ class Facts(NamedTuple):
     amount_minor: int
     bearer: Liability
     matched: Matched
-    listed: list[Hit]
+    listed: Sequence[Hit]
     suppressed: int
     braked: int
     modes: Modes
@@ -78,15 +81,24 @@ class ActivePolicy:
     by: str = "bundle"
     why: str = ""
     book: RuleBook = field(init=False, compare=False)
+    watch: Hit = field(init=False, compare=False)
     _bearers: dict[tuple[int, int], Liability] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "book", RuleBook(self.terms))
+        object.__setattr__(self, "watch", Hit(Strength.SOFT, outcome_of(self.terms.watch_outcome), _WATCH))
         object.__setattr__(self, "_bearers", _bearers(self.terms))
 
     def bearer(self, channel: int, entry_mode: int) -> Liability:
         """Return who bears the loss of a payment that came in this way."""
         return self._bearers[channel, entry_mode]
+
+    def bearers(self, channels: Column, entry_modes: Column) -> Column:
+        """Return who bears the loss of each payment, uint8, from columns of channels and entry modes."""
+        table = np.zeros((max(CHANNELS.values()) + 1, max(ENTRY_MODES.values()) + 1), np.uint8)
+        for (channel, entry_mode), bearer in self._bearers.items():
+            table[channel, entry_mode] = bearer
+        return table[channels, entry_modes]
 
     def modes(self, *, now_us: int, bundle_us: int, lists_us: int | None) -> Modes:
         """Return how fresh all is; `lists_us` is None where the site has no lists."""
@@ -106,6 +118,8 @@ class ActivePolicy:
         failed = facts.matched.failed & self.book.active
         if failed or braked:
             system = (*system, *((_FAILED,) if failed else ()), *((_BRAKED,) if braked else ()))
+        if any(hit.reason == _WATCH for hit in hits):
+            system = (*system, _WATCH)
         if facts.modes != FRESH:
             system = (*system, *aged(facts.modes))
             floor, probability = self._aged(facts)
@@ -133,10 +147,6 @@ class ActivePolicy:
         caution = max(step.caution_ppm for step in steps)
         careful = None if facts.probability is None else min(facts.probability * caution / MILLION, 1.0)
         return max(floors, default=Outcome.APPROVE), careful
-
-    def watched(self) -> Hit:
-        """Return what a watch list's entry says of a payment."""
-        return Hit(Strength.SOFT, outcome_of(self.terms.watch_outcome), _WATCH)
 
 
 def aged(modes: Modes) -> tuple[int, ...]:

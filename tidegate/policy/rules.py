@@ -1,13 +1,18 @@
 """Rules made ready: compiled at load, run once a payment, told by their bits."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from tidegate.decision import NUMBERS
-from tidegate.policy.oracle import Oracle
+from tidegate.limits import RULES_MAX
+from tidegate.policy.grammar import parse
+from tidegate.policy.program import TextTests, build, run_one
 from tidegate.policy.terms import Policy, Rule, RuleState, outcome_of
 from tidegate.policy.variables import Inputs
 from tidegate.policy.verdict import Hit, Strength
 
+Table = np.ndarray[Any, np.dtype[np.int64]]
 _STRENGTHS: Final = {"soft": Strength.SOFT, "override": Strength.OVERRIDE, "hard": Strength.HARD}
 
 
@@ -27,9 +32,11 @@ class RuleBook:
     def __init__(self, policy: Policy) -> None:
         running = [rule for rule in policy.rules if rule.state.runs]
         active = [rule for rule in running if rule.state is RuleState.ACTIVE]
-        self._bits = [rule.bit for rule in running]
         self.runs = bool(running)
-        self._oracle = Oracle([rule.when for rule in running])
+        program = build([(rule.bit, parse(rule.when)) for rule in running])
+        self.program = program
+        self.arrays = (program.steps, program.ends, program.consts, program.bits, program.depth)
+        self._tests = TextTests(program.tests)
         self.active = sum(rule.bit for rule in active)
         self.braked = sum(rule.bit for rule in active if rule.brake is not None)
         self._hits = {rule.bit: _hit(rule) for rule in active}
@@ -37,17 +44,21 @@ class RuleBook:
 
     def match(self, inputs: Inputs) -> Matched:
         """Run the rules on one payment."""
-        hit = failed = 0
-        for bit, said in zip(self._bits, self._oracle.run(inputs), strict=True):
-            if said is None:
-                failed |= bit
-            elif said:
-                hit |= bit
-        return Matched(hit, failed)
+        vector, amount_minor, probability, score, texts = inputs
+        passed = np.uint64(self._tests.mask(texts))
+        hit, failed = run_one(*self.arrays, vector, float(amount_minor), probability, float(score), passed)
+        return Matched(int(hit), int(failed))
 
     def hits(self, acting: int) -> list[Hit]:
         """Return what the active rules of these bits say."""
         return [hit for bit, hit in self._hits.items() if bit & acting]
+
+    def tables(self) -> tuple[Table, Table]:
+        """Return outcome and strength of each active rule by its bit's number, int64; -1 where there is none."""
+        said, strengths = np.full(RULES_MAX, -1, np.int64), np.full(RULES_MAX, -1, np.int64)
+        for bit, hit in self._hits.items():
+            said[bit.bit_length() - 1], strengths[bit.bit_length() - 1] = hit.outcome, hit.strength
+        return said, strengths
 
     def bits(self, ids: tuple[str, ...]) -> int:
         """Return the bits of the active rules of these ids; one that there is none of has none."""

@@ -104,4 +104,4 @@ def _strongest(hits: Sequence[Hit], model: Outcome, own: tuple[int, ...]) -> tup
 def _fitting(named: tuple[int, ...], system: tuple[int, ...]) -> tuple[int, ...]:
     """Return the reasons that have a slot: how a decision was made is kept before who brought it about."""
     kept = system[:REASON_SLOTS]
-    return named[: REASON_SLOTS - len(kept)] + kept
+    return tuple(number for number in named if number not in kept)[: REASON_SLOTS - len(kept)] + kept

@@ -60,7 +60,10 @@ BROKEN_MACHINES = {
     "clock": (MemoryMachine(time_=Time(NOW_US - DAY_US, synchronised=True)), Level.FAIL),
 }
 BROKEN_SITES = {
-    "door": (MemorySite(door_=Door("127.0.0.1:8410", "Address already in use", OTHER, GATE, "")), Level.FAIL),
+    "door": (
+        MemorySite(door_=Door("127.0.0.1:8410", "Address already in use", OTHER, ours=False, unready="")),
+        Level.FAIL,
+    ),
     "ray": (MemorySite(dashboard_=Dashboard("http://127.0.0.1:9", GATE, answers=False)), Level.FAIL),
     "disk flush": (MemorySite(flushes_=(30_000.0,) * 100), Level.FAIL),
     "disk room": (MemorySite(room_=Room(100 * MIB, 3 * MIB, reserved=True)), Level.FAIL),
@@ -118,11 +121,11 @@ def test_the_doors_port_may_be_held_by_this_sites_gate_alone_and_only_if_that_de
         return found.level, found.value
 
     held = "127.0.0.1:8410"
-    assert told(Door(held, "in use", GATE, GATE, ""))[0] == "ok"
-    level, value = told(Door(held, "in use", GATE, GATE, "the journal failed"))
+    assert told(Door(held, "in use", GATE, ours=True, unready=""))[0] == "ok"
+    level, value = told(Door(held, "in use", GATE, ours=True, unready="the journal failed"))
     assert (level, "the journal failed" in value) == ("fail", True)
-    assert told(Door(held, "in use", OTHER, None, "")) == ("fail", f"{held}: held by nginx (process 7)")
-    assert told(Door(held, "Permission denied", None, None, "")) == ("fail", f"{held}: Permission denied")
+    assert told(Door(held, "in use", OTHER, ours=False, unready="")) == ("fail", f"{held}: held by nginx (process 7)")
+    assert told(Door(held, "Permission denied", None, ours=False, unready="")) == ("fail", f"{held}: Permission denied")
 
 
 def test_a_clock_is_judged_by_the_highest_time_in_the_journal_unless_it_follows_events() -> None:

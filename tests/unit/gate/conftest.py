@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from actors.gate.gate import Gate
+from actors.gate.orders import Orders
 from actors.gate.start import open_gate
 from actors.journal.memory import MemoryDisk
 from actors.scorer.model import Scorer
 from tidegate.bundle import decode
 from tidegate.clock import Clock, ManualClock, rfc3339
-from tidegate.lists import Lists
+from tidegate.lists import ListIndex, parse
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.policy.active import ActivePolicy
+from tidegate.policy.terms import Policy, policy_id
 from tidegate.settings import site_settings
 
 
@@ -26,7 +29,7 @@ class Rig:
     clock: Clock
     disk: MemoryDisk = field(default_factory=MemoryDisk)
     checkpoints: MemoryDisk = field(default_factory=MemoryDisk)
-    lists: Lists = field(default_factory=Lists)
+    orders: MemoryDisk = field(default_factory=MemoryDisk)
     rng: Random = field(default_factory=lambda: Random(1))
     mark: str = "machine"
     layer: dict[str, Any] = field(default_factory=dict)
@@ -41,10 +44,31 @@ class Rig:
             journal_disk=self.disk,
             checkpoint_disk=self.checkpoints,
             scorer=self.scorer,
-            lists=self.lists,
+            orders=Orders(self.orders),
             clock=self.clock,
             entropy=self.rng.randbytes,
         )[0]
+
+    def list(self, gate: Gate, *lines: str) -> ListIndex:
+        """Make other lists active; each line is list, entity, value, and where wanted date and rule."""
+        content = parse(
+            "test",
+            ["list,entity,value,expires_at,rule", *(f"{line},," if line.count(",") == 2 else line for line in lines)],
+        )
+        orders, before = Orders(self.orders), gate.basis.lists.activation
+        lists = orders.store(content, before, as_of_us=gate.now_us(), by="test", why="")
+        gate.activate_lists(lists)
+        return lists
+
+    def obey(self, gate: Gate, *rules: dict[str, Any], **terms: Any) -> ActivePolicy:
+        """Make another policy active, of these rules."""
+        made = [
+            {"number": n, "state": "active", "reason": "RULE_OTHER", "text": "t"} | r for n, r in enumerate(rules, 1)
+        ]
+        policy = Policy.model_validate({"rules": made, **terms})
+        active = ActivePolicy(policy_id(policy), policy, gate.now_us(), "test")
+        gate.activate_policy(active)
+        return active
 
     def reopen(self, gate: Gate) -> Gate:
         """End the process and open the gate again."""

@@ -13,7 +13,6 @@ from tidegate.decision import NUMBERS, Mark, Outcome
 from tidegate.errors import DeadlineError
 from tidegate.ids import GateId, RecordId, SiteId
 from tidegate.limits import DEADLINE_FLUSH_READINGS
-from tidegate.lists import ListEntry, ListName, Lists
 from tidegate.records import Lane
 
 SCORE_LEFT_OUT = NUMBERS["SYS_DEADLINE_SCORE"]
@@ -78,8 +77,9 @@ def test_a_payment_in_a_hurry_is_counted_like_any_other(rig: Any) -> None:
 
 
 def test_a_list_speaks_where_the_model_has_no_time(rig: Any) -> None:
-    rig.lists = Lists(version=1, entries=(ListEntry(list=ListName.HARD_BLOCK, entity="card", value="card-1"),))
-    decided = rig.open().decide(rig.payment(1), pressed()).decided
+    gate = rig.open()
+    rig.list(gate, "hard_block,card,card-1")
+    decided = gate.decide(rig.payment(1), pressed()).decided
     assert decided.outcome is Outcome.DECLINE
     assert SCORE_LEFT_OUT in decided.reasons
 
@@ -109,6 +109,8 @@ def test_what_was_left_out_is_left_out_in_a_replay_to_the_bit(rig: Any) -> None:
     gate.journal.commit()
     for seq in range(1, 6):
         wanted = RecordId(SiteId("site-1"), GateId("g0"), gate.epoch, Lane.DECISIONS, seq)
-        replay = Replay(wanted=wanted, journal=rig.disk, checkpoints=rig.checkpoints, load=lambda _id: rig.scorer)
+        replay = Replay(
+            wanted=wanted, journal=rig.disk, checkpoints=rig.checkpoints, orders=rig.orders, load=lambda _: rig.scorer
+        )
         assert replay.stored().differences == ()
         assert replay.recompute().differences == ()

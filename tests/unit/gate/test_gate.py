@@ -12,7 +12,6 @@ from tidegate.clock import EventClock, rfc3339
 from tidegate.decision import REASONS, Mode, Outcome
 from tidegate.errors import ConflictError, DiskFullError, InvalidError, NotFoundError, NotReadyError
 from tidegate.limits import DAY_US, HOUR_US, SECOND_US
-from tidegate.lists import ListEntry, ListName, Lists
 from tidegate.records import Kind
 
 
@@ -116,17 +115,13 @@ def test_a_verdict_by_an_old_model_never_looks_like_a_clean_one(
 
 
 def test_lists_decide_before_the_model_does(rig: Any) -> None:
-    entries = (
-        ListEntry(list=ListName.HARD_BLOCK, entity="terminal", value="t-9"),
-        ListEntry(list=ListName.ALLOW, entity="card", value="card-7"),
-    )
-    rig.lists = Lists(version=4, entries=entries)
     gate = rig.open()
+    rig.list(gate, "hard_block,terminal,t-9", "allow,card,card-7")
     blocked = gate.decide(rig.payment(1, terminal="t-9", card="card-7"))
     allowed = gate.decide(rig.payment(2, card="card-7"))
     assert (blocked.decided.outcome, allowed.decided.outcome) == (Outcome.DECLINE, Outcome.APPROVE)
     assert "LIST_HARD_BLOCK" in reasons(blocked)
-    assert blocked.decided.lists_version == 4
+    assert blocked.decided.lists_version == 1
     assert kinds(gate).count(Kind.LISTS_ACTIVATED) == 1
 
 

@@ -15,7 +15,6 @@ from tidegate.decision import Outcome
 from tidegate.errors import BundleError, NotFoundError, OverloadedError
 from tidegate.ids import BundleId
 from tidegate.limits import EXPLANATIONS_PENDING_MAX
-from tidegate.lists import ListEntry, ListName, Lists
 from tidegate.policy.active import ActivePolicy
 from tidegate.policy.terms import Policy, Rule, RuleState, policy_id
 
@@ -26,8 +25,8 @@ def run(work: Any) -> Any:
 
 def decisions(rig: Any, count: int) -> list[Decision]:
     """Return decisions of a gate that blocks the card, so that all are declined."""
-    rig.lists = Lists(version=1, entries=(ListEntry(list=ListName.HARD_BLOCK, entity="card", value="card-1"),))
     gate = rig.open()
+    rig.list(gate, "hard_block,card,card-1")
     made = [gate.decide(rig.payment(number)) for number in range(count)]
     assert {decision.decided.outcome for decision in made} <= {Outcome.DECLINE}
     return made
@@ -50,8 +49,8 @@ def test_what_was_not_approved_is_explained_at_once_and_counted_by_its_leading_f
 
 
 def test_approvals_and_retries_are_explained_only_when_asked_for(rig: Any) -> None:
-    rig.lists = Lists(version=1, entries=(ListEntry(list=ListName.ALLOW, entity="card", value="card-1"),))
     gate = rig.open()
+    rig.list(gate, "allow,card,card-1")
     why = reasons(rig)
     approved = gate.decide(rig.payment(1))
     declined = approved._replace(decided=approved.decided._replace(outcome=Outcome.DECLINE), replayed=True)
@@ -132,8 +131,8 @@ def test_a_bundle_without_covers_says_so(rig: Any) -> None:
 
 def opened(rig: Any) -> tuple[Service, str]:
     """Return a service with one declined payment, and its id."""
-    rig.lists = Lists(version=1, entries=(ListEntry(list=ListName.HARD_BLOCK, entity="card", value="card-1"),))
     gate = rig.open()
+    rig.list(gate, "hard_block,card,card-1")
     service = Service(ticks=lambda: 0.0)
     on_failure = on_flush = lambda _told: None
     service.opened(gate, Committer(journal=gate.journal, inline=True, on_failure=on_failure, on_flush=on_flush))

@@ -86,7 +86,11 @@ def test_forced_answers_are_replayed_to_the_bit(sandbox: Any) -> None:
     for seq in range(1, len(DECIDED) + 1, 5):
         wanted = RecordId(SiteId("site-1"), GateId("g0"), gate.epoch, Lane.DECISIONS, seq)
         replay = Replay(
-            wanted=wanted, journal=sandbox.disk, checkpoints=sandbox.checkpoints, load=lambda _: sandbox.scorer
+            wanted=wanted,
+            journal=sandbox.disk,
+            checkpoints=sandbox.checkpoints,
+            orders=sandbox.orders,
+            load=lambda _: sandbox.scorer,
         )
         assert replay.stored().differences == ()
         assert replay.recompute().differences == ()
