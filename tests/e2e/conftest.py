@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.newcomer import SMALL, House, Run
 
 ROOT = Path(__file__).resolve().parents[2]
+DOOR = "http://127.0.0.1:8410"
 COPIED = ("tidegate", "actors", "edge_nodes", "serve_apps", "training", "configs", "locks")
 PROGRAM = f"""#!/bin/sh
 # What `make setup` installs as `tidegate`, but for a small first model and a stream that leaves the machine some air.
@@ -50,6 +51,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     edge = folder / "configs" / "edge"
     _rewrite(edge / "site.toml", {"port = 8410": f"port = {port}"})
     _rewrite(edge / "production.toml", {"/var/lib/tidegate": f"{folder}/lib", "/etc/tidegate": f"{folder}/etc"})
+    for path in (folder / "edge_nodes").rglob("*.py"):
+        if DOOR in path.read_text():
+            _rewrite(path, {DOOR: f"http://127.0.0.1:{port}"})  # where commands look for a site that nobody names
     _installed(folder / ".uv" / "bin" / "uv", "#!/bin/sh\nexit 1\n")
     _installed(folder / ".venv" / "bin" / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     _installed(folder / ".venv" / "bin" / "tidegate", PROGRAM)
