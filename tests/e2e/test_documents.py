@@ -88,6 +88,10 @@ def _said(told: Told, command: str) -> None:
     assert told.run(command)
 
 
+def _without_difference(told: Told, command: str) -> None:
+    assert told.run(command) == ""
+
+
 def _shown(told: Told, command: str) -> None:
     assert len(told.run(command).splitlines()) == 5
 
@@ -138,7 +142,7 @@ CHECKS: Final = {
     "tidegate policy check": _said,
     "tidegate policy activate": _said,
     "tidegate policy explain": _said,
-    "tidegate policy diff": _said,
+    "tidegate policy diff": _without_difference,
     "tidegate lists load": _said,
     "tidegate lists show": _said,
     "tidegate journal show": _shown,
