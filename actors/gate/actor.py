@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 import uvicorn
 
 from actors.gate.activation import Activator
-from actors.gate.answers import warm
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.kernels import warm
 from actors.gate.orders import Orders
 from actors.gate.replay import Replay, told
 from actors.gate.service import Service

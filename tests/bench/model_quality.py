@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tidegate.limits import DAY_US
 from training.dataset import DatasetError, Events, features, load_mapping, read
 from training.evaluate import Walk, gap, measured, walk
 from training.metrics import Scored, measure
-from training.options import ROOT, FitSettings
+from training.options import ROOT, FitSettings, parameters
 from training.walk import WEEK_US, WEEKS, week
 
 MAPPING = ROOT / "configs" / "datasets" / "handbook.toml"
@@ -71,11 +72,15 @@ def main() -> None:
     parser.add_argument("--weeks", type=int, default=WEEKS)
     parser.add_argument("--threads", type=int, default=1, help="two pay on a machine with nothing else to do")
     parser.add_argument("--trees", type=int, default=FitSettings().trees)
+    parser.add_argument("--params", type=Path, help="settings that `tidegate tune --before` the first week has found")
     chosen = parser.parse_args()
+    settings = FitSettings(trees=chosen.trees, threads=chosen.threads)
+    if chosen.params is not None:
+        settings = replace(settings, **parameters(chosen.params))
     began = time.perf_counter()
     try:
         events = read(chosen.data, load_mapping(chosen.mapping))
-        made = walked(events, chosen.start, chosen.weeks, FitSettings(trees=chosen.trees, threads=chosen.threads))
+        made = walked(events, chosen.start, chosen.weeks, settings)
     except DatasetError as error:
         sys.exit(f"{error.code}: {error.message}")
     for name, (value, low, high) in measured(made.scored, seed=1).items():

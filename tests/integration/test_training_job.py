@@ -108,6 +108,22 @@ def test_a_job_that_fails_says_why_and_may_be_submitted_again(ray_cluster: Clust
 
 
 @pytest.mark.slow
+def test_a_search_finds_the_same_settings_again_and_a_training_takes_them(ray_cluster: Cluster, tmp_path: Path) -> None:
+    small = ("--days", "80", "--cards", "500", "--trees", "10", "--weeks", "1")
+    files = [tmp_path / name for name in ("one.json", "other.json")]
+
+    told = [_result(_submit(ray_cluster, tmp_path, *small, "--trials", "3", "--params-out", str(f))) for f in files]
+    trained = _result(_submit(ray_cluster, tmp_path, *small, "--params", str(files[0])))
+
+    assert told[0]["parameters"] == told[1]["parameters"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert told[0]["average_precision"] >= told[0]["average_precision_before"]
+    parameters = Shelf(folder=PosixFolder(tmp_path)).load(trained["bundle"]).manifest.parameters
+    assert parameters["max_depth"] == told[0]["parameters"]["depth"]
+    assert parameters["trees"] == told[0]["parameters"]["trees"]
+
+
+@pytest.mark.slow
 def test_plain_ray_job_submit_runs_the_same_job(ray_cluster: Cluster, tmp_path: Path) -> None:
     job = ("--", sys.executable, "-m", "training.job", "--bundles", str(tmp_path), *SMALL)
     where = ("--address", ray_cluster.dashboard)

@@ -54,6 +54,18 @@ def test_the_job_is_told_exactly_the_options_that_name_it(recorded: Options) -> 
     assert again == recorded
 
 
+def test_a_search_is_another_job_and_other_settings_another_training(recorded: Options) -> None:
+    search = replace(recorded, params_out=recorded.bundles / "found.json", before=dt.date(2018, 8, 8))
+    (recorded.bundles / "a.json").write_text("{}")
+    tuned = replace(recorded, params=recorded.bundles / "a.json")
+    before = submission_id(tuned)
+    (recorded.bundles / "a.json").write_text("{ }")
+
+    assert submission_id(search).startswith("tune-")
+    assert submission_id(tuned) != before
+    assert Options(**vars(parser(TODAY).parse_args(command(search)))) == search
+
+
 def test_paths_are_made_whole_because_the_job_runs_in_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parent)
 
