@@ -10,16 +10,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from actors.gate.activation import golden_of_model
 from actors.journal.disk import PosixDisk
 from actors.journal.layout import epoch_names
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
+from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from edge_nodes import decisions, keyfile, policies
 from edge_nodes.doctor import examination
@@ -31,6 +34,7 @@ from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
 from tidegate.ids import BundleId
+from tidegate.policy.check import examine
 from tidegate.records import Lane
 from tidegate.settings import SiteSettings
 
@@ -221,7 +225,10 @@ def bundle_activate(
     bundle: Annotated[str, typer.Argument(help="an id that `list` shows")], config: Configs = None
 ) -> None:
     """Make a bundle the one that decides from the gate's next start on; one that failed its gate needs an override."""
-    shelf_of(load(config)).activate(BundleId(bundle))
+    shelf = shelf_of(load(config))
+    scorer = Scorer(shelf.load(BundleId(bundle)))
+    examine(bundle, scorer.bundle.manifest.policy, golden_of_model(scorer), time.perf_counter)
+    shelf.activate(BundleId(bundle))
     _say(f"{bundle} is active from the next start of the site on; start it (again)")
 
 

@@ -18,6 +18,7 @@ from tidegate.attribution import check_covers
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
+from tidegate.policy.check import uncompiled
 from tidegate.policy.terms import Policy
 from tidegate.trees import Floats, PackedTrees
 
@@ -245,6 +246,10 @@ def decode(files: Mapping[str, bytes]) -> Bundle:
             f"feature_fingerprint: {manifest.feature_fingerprint}, this release computes {FINGERPRINT}; retrain"
         )
     _check_parts(manifest, files)
+    if wrong := uncompiled(manifest.policy):
+        raise BundleError(
+            f"policy: {'; '.join(message for _, message in wrong)}; package the model with another policy"
+        )
     arrays = {name: load_array(name, files[name]) for name in PARTS[1:]}
     roots = arrays["roots.npy"].astype(np.int64)
     trees = PackedTrees(arrays["nodes.npy"], roots, np.float32(manifest.base_margin), FEATURE_COUNT)

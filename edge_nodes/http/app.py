@@ -209,6 +209,8 @@ class SiteAnswer(BaseModel):
     policy_name: str
     policy_as_of: str
     lists_version: int
+    lists: Annotated[str | None, Field(description="names the content of the lists; none where there are none")]
+    list_entries: int
     config: str
     cards: int
     terminals: int

@@ -159,3 +159,12 @@ def test_the_manifest_survives_its_own_json(bundle_files: Files) -> None:
     manifest = decode(bundle_files).manifest
 
     assert Manifest.model_validate_json(canonical(manifest)) == manifest
+
+
+def test_a_bundle_with_a_rule_that_does_not_compile_is_refused_with_the_rule_and_why(bundle_files: Files) -> None:
+    policy = json.loads(bundle_files[MANIFEST])["policy"]
+    rule = {"number": 1, "id": "loops", "state": "active", "when": "[1].all(x, x > 0)", "outcome": "review"}
+    policy["rules"] = [rule | {"reason": "RULE_OTHER", "text": "t"}]
+
+    with pytest.raises(BundleError, match=r"policy: loops: character 1: .*; package the model with another policy"):
+        decode(_said(bundle_files, policy=policy))

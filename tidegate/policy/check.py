@@ -70,13 +70,19 @@ def validated(name: str, terms: Any, line: Callable[[tuple[int | str, ...]], int
     except ValidationError as error:
         said = [_told(details["loc"], details["msg"]) for details in error.errors(include_input=False)]
         raise _refused(name, [(place, message, line(place)) for place, message in said]) from error
-    wrong: list[tuple[tuple[int | str, ...], str, int | None]] = []
-    for at, rule in enumerate(policy.rules):
-        place = ("rules", at, "when")
-        wrong += [(place, f"{rule.id}: {message}", line(place)) for message in _uncompiled(rule)]
+    wrong = [(place, message, line(place)) for place, message in uncompiled(policy)]
     if wrong:
         raise _refused(name, wrong)
     return policy
+
+
+def uncompiled(policy: Policy) -> list[tuple[tuple[int | str, ...], str]]:
+    """Return place and reason of each rule that doesn't compile; empty where all do."""
+    return [
+        (("rules", at, "when"), f"{rule.id}: {message}")
+        for at, rule in enumerate(policy.rules)
+        for message in _uncompiled(rule)
+    ]
 
 
 def _told(place: tuple[int | str, ...], message: str) -> tuple[tuple[int | str, ...], str]:

@@ -18,9 +18,10 @@ from tidegate.policy.costs import MILLION, Liability, expected_costs
 from tidegate.policy.grammar import TextIs
 from tidegate.policy.program import run_columns
 from tidegate.policy.rules import Matched
-from tidegate.policy.terms import Rungs, outcome_of
-from tidegate.policy.variables import TEXTS
+from tidegate.policy.terms import Policy, Rungs, outcome_of, policy_id
+from tidegate.policy.variables import TEXTS, Inputs
 from tidegate.policy.verdict import Hit, Strength
+from tidegate.records import DECISION
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Array = np.ndarray[Any, Any]
@@ -221,3 +222,13 @@ def _one(
 
 if min(Strength) != 0 or _CODED.keys() - set(TEXTS):
     raise AssertionError("the kernel of verdicts takes the weakest strength for 0, and codes are of texts")
+
+
+def warm() -> None:
+    """Compile the kernels of rules and verdicts into their cache: no policy may wait for that beside decisions."""
+    rule = {"number": 1, "id": "warm", "state": "active", "when": "amount > 0.0", "outcome": "review"}
+    terms = Policy.model_validate({"rules": [{**rule, "reason": "RULE_OTHER", "text": "Compiles the kernels."}]})
+    policy, rows = ActivePolicy(policy_id(terms), terms, 0), np.zeros(1, DECISION)
+    rows["channel"] = min(CHANNELS.values())
+    decide_columns(policy, rows, modes=np.zeros((1, 3), np.uint8))
+    policy.book.match(Inputs(rows["features"][0].copy(), 1, 0.5, 50, ("",) * len(TEXTS)))

@@ -11,7 +11,6 @@ from tidegate.policy.program import TextTests, build, run_one
 from tidegate.policy.terms import Policy, Rule, RuleState, outcome_of
 from tidegate.policy.variables import Inputs
 from tidegate.policy.verdict import Hit, Strength
-from tidegate.records import FEATURE_SLOTS
 
 Table = np.ndarray[Any, np.dtype[np.int64]]
 _STRENGTHS: Final = {"soft": Strength.SOFT, "override": Strength.OVERRIDE, "hard": Strength.HARD}
@@ -71,10 +70,3 @@ class RuleBook:
 
 def _hit(rule: Rule) -> Hit:
     return Hit(_STRENGTHS[rule.strength], outcome_of(rule.outcome), NUMBERS[rule.reason], rule.bit)
-
-
-def warm() -> None:
-    """Compile the machine that runs rules into its cache."""
-    program = build([(1, parse("amount > 0"))])
-    arrays = (program.steps, program.ends, program.consts, program.bits, program.depth)
-    run_one(*arrays, np.zeros(FEATURE_SLOTS, np.float32), 1.0, 0.0, 0.0, np.uint64(0))
