@@ -32,6 +32,8 @@ NOT_RUN: Final = {
     'curl -s http://127.0.0.1:8410/v1/decisions -H "authorization: Bearer $TIDEGATE_KEY"': "is run by test_calling.py",
     "tidegate run --config configs/edge/site.toml --config configs/edge/sandbox.toml": "is the run beside it "
     "under another profile, which tests/unit/gate/test_sandbox.py shows",
+    "tidegate tune ": "is dozens of trainings one after another; tests/unit/training/test_search.py has its parts",
+    "tidegate train --params ": "rests on what that finds",
 }
 LAST: Final = "tidegate run"  # takes the port of the site that `make up` started, and so waits until that one has ended
 KEYS: Final = {"outcome", "risk_score", "risk_level", "probability", "reasons", "mode", "bundle", "features_as_of"}
@@ -115,6 +117,13 @@ def _activated(told: Told, command: str) -> None:
     assert told.run(command).startswith(f"{told.words['b-...']} is active from the next start")
 
 
+def _overridden(told: Told, command: str) -> None:
+    """The model trained here has passed its gate: nobody needs to answer for it, and the site says so."""
+    done = told.house.shell(told.command(command))
+    assert done.returncode == 1
+    assert "gate: has passed this bundle, there is nothing to override" in done.stderr
+
+
 def _replayed(told: Told, command: str) -> None:
     report = told.run(command)
     assert "payments sent" in report
@@ -149,6 +158,8 @@ CHECKS: Final = {
     "tidegate decision replay": _decided_again,
     "tidegate train": _trained,
     "tidegate bundle activate": _activated,
+    "tidegate bundle list": _said,
+    "tidegate bundle override": _overridden,
     "tidegate replay": _replayed,
     "tidegate doctor": _diagnosed,
 }
