@@ -35,8 +35,9 @@ $(STAMP): locks/dev.txt pyproject.toml | $(BIN)/python
 up: setup
 	@$(BIN)/tidegate up
 
+# Two processes: the tests that start Ray, and all others.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check --quiet

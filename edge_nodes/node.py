@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,9 +40,8 @@ _SEARCH_S_MAX: Final = 14_400.0  # two hundred trials of a minute, and an hour t
 _OBJECT_STORE_BYTES: Final = 200_000_000
 _REAPED_S: Final = 60.0
 """How a cluster's temporary folder is called; short, since Ray's sockets lie in it."""
-_NODES: Final = 200
-AGENT_PORT: Final = 52365
-"""Where Ray's job agent listens, which `ray.init` can't be told: a cluster whose agent finds it taken takes no jobs."""
+_NODE: Final = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the machine's outside address; this loopback address it leaves alone."""
 
 Say = Callable[[str], None]
 
@@ -51,21 +51,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def node_address() -> str:
-    """Return a loopback address whose agent port is free: clusters of one machine need one each.
-
-    Not 127.0.0.1, which Ray replaces by the machine's outside address. Two that start at once begin to look elsewhere.
-
-    Raises:
-        TemporaryError: all are taken.
-    """
-    for number in range(_NODES):
-        address = f"127.0.0.{2 + (os.getpid() + number) % _NODES}"
-        if not refused(address, AGENT_PORT):
-            return address
-    raise TemporaryError(f"port {AGENT_PORT} is taken on {_NODES} addresses of the loopback: stop what left it so")
 
 
 def refused(host: str, port: int) -> str:
@@ -139,6 +124,22 @@ def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
             ray.shutdown()
 
 
+@contextmanager
+def _agent_port() -> Iterator[None]:
+    """Have Ray's job agent listen on a free port, which `ray.init` can't be told; the usual one is another cluster's.
+
+    The agent takes that on 127.0.0.1, too, whatever the node's address; one that finds it taken never takes a job.
+    """
+    from ray._private import parameter  # noqa: PLC0415 - Ray, as in `cluster`
+
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, dashboard_agent_listen_port=free_port())
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
+
+
 def _start(folder: str) -> tuple[str, str]:
     """Start Ray, again where it gave up on itself; return its address and its dashboard's."""
     import ray  # noqa: PLC0415 - as above
@@ -148,18 +149,19 @@ def _start(folder: str) -> tuple[str, str]:
     for _ in range(_RAY_ATTEMPTS):
         port = free_port()
         try:
-            context = ray.init(
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                dashboard_port=port,
-                num_cpus=max(os.cpu_count() or 1, 2),
-                object_store_memory=_OBJECT_STORE_BYTES,
-                namespace="tidegate",
-                log_to_driver=False,
-                logging_level="warning",
-                _node_ip_address=node_address(),
-                _temp_dir=folder,
-            )
+            with _agent_port():
+                context = ray.init(
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    dashboard_port=port,
+                    num_cpus=max(os.cpu_count() or 1, 2),
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    namespace="tidegate",
+                    log_to_driver=False,
+                    logging_level="warning",
+                    _node_ip_address=_NODE,
+                    _temp_dir=folder,
+                )
         except (RuntimeError, OSError, TimeoutError) as error:
             said = str(error).partition("\n")[0]
             ray.shutdown()

@@ -4,22 +4,23 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import xgboost as xgb
 from hypothesis import HealthCheck, settings
 
-from actors.gate.actor import GateActor
 from tidegate.bundle import Calibration, DataVersion, GateVerdict
 from tidegate.features.declarations import FEATURE_COUNT
 from tidegate.limits import DAY_US
 from tidegate.policy.terms import Policy
 from tidegate.settings import site_settings
-from training.package import Judged, assemble
+
+if TYPE_CHECKING:
+    from actors.gate.actor import GateActor
 
 READY_S = 60
+RAY = pytest.mark.xdist_group("ray")
 NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
 
 settings.register_profile(
@@ -38,9 +39,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the suite between two processes: one has all that starts Ray, and begins with it; the other the rest.
+
+    What shares a folder, a site or a door stays together; the rest goes to whoever has time.
+    """
+    for item in items:
+        if {"ray_cluster", "starts_ray"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(RAY)
+        elif item.path.parent.name in {"integration", "e2e"}:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items.sort(key=lambda item: (RAY.mark not in item.own_markers, item.path.parent.name not in {"integration", "e2e"}))
+
+
+@pytest.fixture(scope="session")
+def starts_ray() -> None:
+    """Ask for this where a test starts Ray by itself: two that start at one time fail on two cores."""
+
+
 @pytest.fixture(scope="session")
 def bundle_files() -> dict[str, bytes]:
     """A small real bundle: an XGBoost model trained on random vectors, packaged as any other."""
+    import xgboost as xgb  # noqa: PLC0415 - seconds of imports, for those who ask for a model
+
+    from training.package import Judged, assemble  # noqa: PLC0415 - as above
+
     rng = np.random.default_rng(11)
     rows = (rng.normal(size=(4_000, FEATURE_COUNT)) * 1_000).astype(np.float32)
     rows[rng.random(rows.shape) < 0.05] = np.nan
@@ -73,7 +96,7 @@ def now_us() -> int:
     return NOW_US
 
 
-async def _opened(actor: GateActor) -> int:
+async def _opened(actor: "GateActor") -> int:
     port = await actor.start()
     async with asyncio.timeout(READY_S):
         while actor.status() is not None:  # noqa: ASYNC110 - the actor's state is asked for, as Ray would
@@ -84,6 +107,8 @@ async def _opened(actor: GateActor) -> int:
 @pytest.fixture(scope="session")
 def open_gate() -> Iterator[Callable[[dict[str, Any], bytes], int]]:
     """Opens gates in this process, with the real door on a free port; returns the port once a gate decides."""
+    from actors.gate.actor import GateActor  # noqa: PLC0415 - a server's imports, for those who open one
+
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

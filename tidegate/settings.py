@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from tidegate.errors import FieldError, SettingsError, joined
 from tidegate.limits import (
+    ANSWERS_MAX,
     CARDS_MAX,
     CHECKPOINT_EVERY_RECORDS,
     JOURNAL_BYTES_MAX,
@@ -103,6 +104,15 @@ class Window(_Section):
             ge=1, le=1_000_000, description="terminals of this site; 4,096, because that leaves the largest site room"
         ),
     ] = TERMINALS_MAX
+    answers_max: Annotated[
+        int,
+        Field(
+            ge=1_000,
+            le=100_000_000,
+            description="payment ids whose first answer a retry finds, 32 bytes each; 5,000,000, because eight days at "
+            "seven decisions a second fit",
+        ),
+    ] = ANSWERS_MAX
     checkpoint_every_records: Annotated[
         int,
         Field(ge=100, description="records between checkpoints; 200,000, because a start replays them in two seconds"),

@@ -16,6 +16,7 @@ from actors.window.window import Evicted, Window
 from tidegate.decided import Decided
 from tidegate.decision import Mark, Outcome
 from tidegate.ids import EpochId
+from tidegate.limits import ANSWERS_GENERATIONS
 from tidegate.lists import ListsActivation
 from tidegate.policy.active import Activation
 from tidegate.policy.brake import Brakes
@@ -68,9 +69,10 @@ def new_state(settings: SiteSettings, checkpoint: Checkpoint | None = None) -> S
     """Return an empty state, or one that begins with a checkpoint; one made under other bounds is left aside."""
     bounds = settings.window
     window = Window(cards_max=bounds.cards_max, terminals_max=bounds.terminals_max)
+    answers = Answers(ids_per_generation=bounds.answers_max // ANSWERS_GENERATIONS)
     if checkpoint is not None and checkpoint.window.fits(window):
-        return State(window=checkpoint.window, window_pos=checkpoint.pos)
-    return State(window=window)
+        return State(window=checkpoint.window, answers=answers, window_pos=checkpoint.pos)
+    return State(window=window, answers=answers)
 
 
 class Records(Protocol):

@@ -20,42 +20,65 @@ class PowerCut(BaseException):
 
 
 @dataclass(slots=True)
+class _Bytes:
+    """Bytes of some length of which only those up to the last written one are held: room kept free costs nothing."""
+
+    held: bytearray = field(default_factory=bytearray)
+    size: int = 0
+
+    def read(self, start: int, stop: int) -> bytes:
+        stop = max(start, min(stop, self.size))
+        found = bytes(self.held[start:stop])
+        return found + bytes(stop - start - len(found))
+
+    def write(self, data: bytes | bytearray, offset: int) -> None:
+        if len(self.held) < offset:
+            self.held.extend(bytes(offset - len(self.held)))
+        self.held[offset : offset + len(data)] = data
+        self.size = max(self.size, offset + len(data))
+
+    def become(self, other: "_Bytes") -> None:
+        self.held[:], self.size = other.held, other.size
+
+    def truncate(self, size: int) -> None:
+        del self.held[size:]
+        self.size = min(self.size, size)
+
+
+@dataclass(slots=True)
 class _Content:
     """A file's bytes: `seen` is what reads give, `durable` what a power cut leaves of it."""
 
-    seen: bytearray = field(default_factory=bytearray)
-    durable: bytearray = field(default_factory=bytearray)
+    seen: _Bytes = field(default_factory=_Bytes)
+    durable: _Bytes = field(default_factory=_Bytes)
     dirty: set[int] = field(default_factory=set)
 
     def write(self, data: bytes | bytearray, offset: int) -> None:
-        end = offset + len(data)
-        if end > len(self.seen):
-            self.seen.extend(bytes(end - len(self.seen)))
-        self.seen[offset:end] = data
         if data:
-            self.dirty.update(range(offset // SECTOR_BYTES, (end - 1) // SECTOR_BYTES + 1))
+            self.seen.write(data, offset)
+            self.dirty.update(range(offset // SECTOR_BYTES, (offset + len(data) - 1) // SECTOR_BYTES + 1))
 
     def sync(self) -> None:
-        if len(self.durable) != len(self.seen):
-            self.durable[len(self.seen) :] = bytes(max(0, len(self.seen) - len(self.durable)))
+        self.durable.size = max(self.durable.size, self.seen.size)
         for sector in self.dirty:
             self._keep(sector)
         self.dirty.clear()
 
     def crash(self, rng: Random) -> None:
-        if len(self.durable) < len(self.seen) and rng.getrandbits(1):
-            self.durable.extend(bytes(len(self.seen) - len(self.durable)))
+        if self.durable.size < self.seen.size and rng.getrandbits(1):
+            self.durable.size = self.seen.size
         chance = rng.choice((0.0, 0.5, 0.9, 1.0))
         for sector in sorted(self.dirty):
             if rng.random() < chance:
                 self._keep(sector)
         self.dirty.clear()
-        self.seen[:] = self.durable
+        self.seen.become(self.durable)
 
     def _keep(self, sector: int) -> None:
         start = sector * SECTOR_BYTES
-        kept = self.seen[start : min(start + SECTOR_BYTES, len(self.durable))]
-        self.durable[start : start + len(kept)] = kept
+        kept = self.seen.read(start, min(start + SECTOR_BYTES, self.durable.size))
+        if kept:
+            self.durable.write(kept, start)
 
 
 class MemoryFile:
@@ -67,11 +90,11 @@ class MemoryFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         """Return up to `size` bytes at `offset`."""
-        return bytes(self._content.seen[offset : offset + size])
+        return self._content.seen.read(offset, offset + size)
 
     def pwrite(self, data: bytes | bytearray, offset: int) -> None:
         """Write `data`; not durable yet."""
-        self._disk.take_room(offset + len(data) - len(self._content.seen))
+        self._disk.take_room(offset + len(data) - self._content.seen.size)
         self._content.write(data, offset)
         self._disk.step()
 
@@ -86,13 +109,13 @@ class MemoryFile:
 
     def size(self) -> int:
         """Return the length in bytes."""
-        return len(self._content.seen)
+        return self._content.seen.size
 
     def extend(self, size: int) -> None:
         """Make the file `size` bytes long, durably."""
-        more = max(0, size - len(self._content.seen))
-        self._disk.take_room(more)
-        self._content.seen.extend(bytes(more))
+        seen = self._content.seen
+        self._disk.take_room(size - seen.size)
+        seen.size = max(seen.size, size)
         self.sync()
 
     def close(self) -> None:
@@ -142,7 +165,8 @@ class MemoryDisk:
 
     def read(self, name: str) -> bytes:
         """Return the whole content."""
-        return bytes(self._content(name).seen)
+        seen = self._content(name).seen
+        return seen.read(0, seen.size)
 
     def replace(self, name: str, data: bytes) -> None:
         """Write beside, sync, rename, sync the folder."""
@@ -166,7 +190,7 @@ class MemoryDisk:
 
     def sizes(self) -> dict[str, int]:
         """Return the length of every file."""
-        return {name: len(content.seen) for name, content in sorted(self._seen.items())}
+        return {name: content.seen.size for name, content in sorted(self._seen.items())}
 
     def free_bytes(self) -> int:
         """Return the room that is left; 1 TiB where no bound was set."""
@@ -196,14 +220,14 @@ class MemoryDisk:
     def garble(self, name: str, offset: int, data: bytes) -> None:
         """Overwrite bytes behind everybody's back, durably."""
         content = self._content(name)
-        content.seen[offset : offset + len(data)] = data
-        content.durable[offset : offset + len(data)] = data
+        content.seen.write(data, offset)
+        content.durable.write(data, offset)
 
     def truncate(self, name: str, size: int) -> None:
         """Shorten a file behind everybody's back, durably."""
         content = self._content(name)
-        del content.seen[size:]
-        del content.durable[size:]
+        content.seen.truncate(size)
+        content.durable.truncate(size)
 
     def fail_next_sync(self) -> None:
         """Let the next sync raise; what it should have written is then seen, but never becomes durable."""

@@ -1,15 +1,10 @@
 """`tidegate up`, ended in each of its stages by SIGKILL and by Ctrl-C: nothing stays behind, and the next one works."""
 
 import os
-import secrets
 import signal
 import socket
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,86 +13,24 @@ from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
+from tests.e2e.newcomer import SMALL, STAGE_S, Run, until
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "TIDEGATE_TEST_UP"
-STAGE_S = 300
-GONE_S = 60
 RAY_PROCESSES = 4  # up, its reaper and what Ray starts first
-SMALL = ("--days", "45", "--cards", "500", "--trees", "20")
 
-pytestmark = pytest.mark.slow
-
-
-def _marked(mark: str) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-    return found
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("starts_ray")]
 
 
-def _until(done: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := done()) and time.monotonic() < deadline:
-        threading.Event().wait(0.1)
-    return met
-
-
-class Up:
-    """A running `tidegate up`, with what it printed so far; its processes carry a mark of the test's own."""
+class Up(Run):
+    """A running `tidegate up` on a configuration of the test's own."""
 
     def __init__(self, config: Path, *options: str) -> None:
-        self.mark = secrets.token_hex(8)
         command = [sys.executable, "-m", "edge_nodes.cli", "up", "--config", str(config), "--rate", "50", *options]
-        self._process = subprocess.Popen(
-            [*command, "--", *SMALL],
-            cwd=config.parent,
-            env={**os.environ, "PYTHONPATH": str(ROOT), MARK: self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        self.lines.extend(self._process.stdout)
-
-    def reached(self, stage: str) -> bool:
-        """Wait until a line says the stage, or the run ended."""
-        return _until(lambda: self._said(stage) or self._process.poll() is not None, STAGE_S) and self._said(stage)
-
-    def _said(self, text: str) -> bool:
-        return any(text in line for line in self.lines)
+        super().__init__([*command, "--", *SMALL], config.parent, {**os.environ, "PYTHONPATH": str(ROOT)})
 
     def ray_is_starting(self) -> bool:
         """Wait until Ray has started some processes."""
-        return self.reached("starting Ray") and _until(lambda: len(_marked(self.mark)) >= RAY_PROCESSES, STAGE_S)
-
-    def end(self, number: signal.Signals) -> int:
-        """Send a signal; return the exit code once nothing of this run is left."""
-        self._process.send_signal(number)
-        return self.ended()
-
-    def close(self) -> None:
-        """Let go of a run that ended."""
-        self._process.wait(GONE_S)
-        self._reader.join(GONE_S)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def ended(self) -> int:
-        """Return the exit code; nothing may be left."""
-        code = self._process.wait(STAGE_S)
-        gone = _until(lambda: not _marked(self.mark), GONE_S)
-        self.close()
-        assert gone, [(Path(f"/proc/{pid}/cmdline").read_bytes(), self.lines[-1:]) for pid in _marked(self.mark)]
-        assert not self._said("Traceback"), "".join(self.lines)
-        return code
+        return self.reached("starting Ray") and until(lambda: len(self.processes()) >= RAY_PROCESSES, STAGE_S)
 
 
 @pytest.fixture
@@ -121,10 +54,7 @@ def up(config: Path) -> Iterator[Callable[..., Up]]:
 
     yield start
     for run in runs:
-        for pid in _marked(run.mark):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        run.close()
+        run.clear()
 
 
 def test_whatever_ends_up_in_any_stage_nothing_stays_behind_and_the_next_one_decides(
@@ -150,8 +80,8 @@ def test_whatever_ends_up_in_any_stage_nothing_stays_behind_and_the_next_one_dec
     assert verify(PosixDisk(tmp_path / "site" / "journal")).ok
 
 
-def _proxies(mark: str) -> list[int]:
-    return [pid for pid in _marked(mark) if b"haproxy\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+def _proxies(run: Run) -> list[int]:
+    return [pid for pid in run.processes() if b"haproxy\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0)], ids=str)
@@ -171,7 +101,7 @@ def test_a_site_behind_ray_serve_leaves_no_proxy_behind_whatever_ends_it(
     served = up()
 
     assert served.reached("decisions/s"), served.lines
-    assert _proxies(served.mark)
+    assert _proxies(served)
     assert served.end(number) == code
     assert verify(PosixDisk(tmp_path / "site" / "journal")).ok
 

@@ -118,8 +118,7 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> "subpr
 
 def _stop(process: "subprocess.Popen[bytes]", mark: str) -> list[int]:
     """Stop a cluster in order; return the processes that had to be killed."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+    process.terminate()  # it alone: it asks the others to leave, and would wait half a minute for one that is gone
     _until(lambda: process.poll() is not None, STOP_S)
     _until(lambda: not _marked(mark), STOP_S)
     left = _marked(mark)

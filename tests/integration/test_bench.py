@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "TIDEGATE_BENCH_TEST"
 LIMIT_S = 240  # a busy machine takes minutes for what takes half of one
@@ -22,6 +24,7 @@ def _marked(mark: str) -> list[str]:
     return found
 
 
+@pytest.mark.usefixtures("starts_ray")
 def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_process(tmp_path: Path) -> None:
     command = [
         sys.executable,

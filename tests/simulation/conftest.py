@@ -104,7 +104,7 @@ def house(scorer: Scorer, now_us: int) -> Callable[[int], House]:
     """Return what builds a house of a seed."""
 
     def build(seed: int) -> House:
-        small = {"cards_max": 24, "terminals_max": 4, "checkpoint_every_records": 100}
+        small = {"cards_max": 24, "terminals_max": 4, "checkpoint_every_records": 100, "answers_max": 5_000}
         layer = {"data_dir": "x", "machine_mark": "y", "window": small, "journal": {"segment_bytes": 65536}}
         settings = site_settings([layer], names="simulation")
         return House(scorer, settings, random.Random(seed), ManualClock(now_us))

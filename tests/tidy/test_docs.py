@@ -23,27 +23,37 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:make|tidegate|python -m) [^`]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-MEASURED = re.compile(r"\b\d[\d.,]*\s?(?:ms|µs|ns|MiB/s|decisions a second|decisions/s|per second)\b")
+MEASURED = re.compile(r"\b\d[\d.,]*\s?(?:ms|µs|ns|[MG]iB(?:/s)?|(?:decisions|requests)(?: a second|/s)|per second)\b")
+SOURCE = re.compile(r"`(?:make bench|python -m tests\.bench\.[a-z_]+|tidegate/limits\.py)[^`]*`")
 PLACEHOLDER = re.compile(r"\$\((?:[^()]|\([^()]*\))*\)")
 
 
-def _fenced(text: str) -> list[str]:
+def _goes_on(text: str) -> bool:
+    """Tell whether a command isn't over yet: a line that is continued, or a quote that is open."""
+    try:
+        shlex.split(PLACEHOLDER.sub("x", text), comments=True)
+    except ValueError:
+        return True
+    return text.endswith("\\")
+
+
+def fenced(text: str) -> list[str]:
     """Return the commands of the shell blocks of a document, joined where a line or a quote goes on."""
-    commands, held = [], ""
-    for line in "".join(FENCE.findall(text)).splitlines():
-        held += ("\n" if held else "") + line
-        bare = PLACEHOLDER.sub("x", held)
-        if held.endswith("\\") or bare.count("'") % 2 or not held.strip():
-            continue
-        if not held.lstrip().startswith("#"):
-            commands.append(held.replace("\\\n", " "))
+    commands = []
+    for block in FENCE.findall(text):
         held = ""
+        for line in block.splitlines():
+            held += ("\n" if held else "") + line
+            if not _goes_on(held):
+                commands += [held.replace("\\\n", " ")] if shlex.split(held, comments=True) else []
+                held = ""
+        assert not held, f"a quote that nobody closes: {held}"
     return commands
 
 
 COMMANDS = list(
     dict.fromkeys(
-        command for text in map(Path.read_text, DOCUMENTS) for command in [*_fenced(text), *INLINE.findall(text)]
+        command for text in map(Path.read_text, DOCUMENTS) for command in [*fenced(text), *INLINE.findall(text)]
     )
 )
 IDS = [command.splitlines()[0][:40] for command in COMMANDS]
@@ -118,7 +128,7 @@ def test_every_command_in_a_document_is_real(command: str) -> None:
 
 
 def test_the_readme_starts_with_the_two_commands_and_asks_the_door_something() -> None:
-    read = [_words(command)[:2] for command in _fenced((ROOT / "README.md").read_text())]
+    read = [_words(command)[:2] for command in fenced((ROOT / "README.md").read_text())]
 
     assert read[:2] == [["make", "up"], ["make", "test"]]
     assert "curl" in {words[0] for words in read}
@@ -153,10 +163,19 @@ def test_every_room_is_named_by_the_architecture() -> None:
     assert [room for room in rooms if f"`{room}/`" not in text] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_a_figure_in_a_document_stands_beside_the_command_that_made_it(document: Path) -> None:
-    sections = re.split(r"^#+ .*$", document.read_text(), flags=re.MULTILINE)
+def _claims(text: str) -> list[str]:
+    """Return the sentences of a document, a table being one: whoever reads a figure reads these words with it."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    claims = []
+    for piece in re.split(r"\n\s*\n|^#+ .*$", prose, flags=re.MULTILINE):
+        claims += [piece] if piece.lstrip().startswith("|") else re.split(r"(?<=[.:;])\s+(?=[A-Z`])", piece)
+    return claims
 
-    assert [
-        found[0] for text in sections for found in MEASURED.finditer(text) if "```" not in text and "`make " not in text
-    ] == []
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_figure_in_a_document_stands_in_one_sentence_or_table_with_the_bench_or_bound_it_comes_from(
+    document: Path,
+) -> None:
+    figures = [claim for claim in _claims(document.read_text()) if MEASURED.search(claim)]
+
+    assert [claim for claim in figures if not SOURCE.search(claim)] == []

@@ -37,7 +37,7 @@ class Rig:
     def open(self) -> Gate:
         """Open the gate from what the disks hold."""
         base = {"data_dir": "x", "machine_mark": "y", "profile": "demo", "journal": {"segment_bytes": 65536}}
-        base["window"] = {"cards_max": 16, "terminals_max": 4}
+        base["window"] = {"cards_max": 16, "terminals_max": 4, "answers_max": 5_000}
         return open_gate(
             settings=site_settings([base, self.layer], names="test"),
             machine_mark=self.mark,
