@@ -209,22 +209,36 @@ def tune(settings: SiteSettings, dashboard: str, environment: dict[str, str], sa
 
 def _job(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> dict[str, Any]:
     """Submit a job, tell how far it is, and return its result."""
-    command = [sys.executable, "-m", "training.submit", "--address", dashboard, "--bundles", str(_bundles(settings))]
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        [*command, *job], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        last = _follow(process.stdout or (), say)
-        if process.wait() != 0:
-            raise TemporaryError("the training failed; the reason stands above")
-    finally:
-        process.terminate()
-        process.wait()
+    where = ("--address", dashboard, "--bundles", str(_bundles(settings)))
+    last = follow("training", environment, say, "training.submit", *where, *job)
     told: dict[str, Any] = json.loads(last)
     return told
 
 
-def _follow(lines: Iterable[str], say: Say) -> str:
+def follow(name: str, environment: dict[str, str], say: Say, module: str, *arguments: str) -> str:
+    """Run a module that submits a job, and tell how far it is; return its last line.
+
+    Raises:
+        TemporaryError: the job failed; its reason was printed.
+    """
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", module, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        last = _told(name, process.stdout or (), say)
+        if process.wait() != 0:
+            raise TemporaryError(f"the {name} failed; the reason stands above")
+    finally:
+        process.terminate()
+        process.wait()
+    return last
+
+
+def _told(name: str, lines: Iterable[str], say: Say) -> str:
     """Tell each step, and each tenth of the way; return the last line."""
     last, shown = "", ("", -1.0)
     for line in lines:
@@ -233,7 +247,7 @@ def _follow(lines: Iterable[str], say: Say) -> str:
             told = dict(part.split("=", 1) for part in line.split()[1:])
             step, done = told["step"], float(told["done"])
             if step != shown[0] or done >= shown[1] + _TOLD_PART:
-                say(f"training: {step} {done:.0%}")
+                say(f"{name}: {step} {done:.0%}")
                 shown = step, done
     return last
 

@@ -146,6 +146,14 @@ TRIALS_MAX: Final = 200  # of one search: more find what these weeks, not the ne
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
 SUBMIT_PAUSE_S: Final = 1.0
 
+# --- Backtests. ---
+BACKTEST_BATCH_ROWS: Final = 65_536  # 45 MB as rows; what a batch costs beside its rows doesn't show any more
+BACKTEST_PART_ROWS: Final = 500_000  # a second or two of work: progress is seen, and a lost task costs little
+BACKTEST_PARTS_MAX: Final = 64  # of a range: more would only add starts
+BACKTEST_TASKS_MAX: Final = 64  # at a time, each about 300 MB
+BACKTEST_CARDS_MAX: Final = 100_000  # newly declined good cards that are told apart: 20 MB; nobody reads more
+BACKTEST_EXAMPLES: Final = 10  # of each kind: what a person looks up before activating a policy
+
 # --- The stream that shows a site. ---
 STREAM_ATTEMPTS_MAX: Final = 12  # with the delays below about 40 s: a site's restart is over by then
 STREAM_RETRY_DELAY_S_MIN: Final = 0.05

@@ -1,5 +1,6 @@
 """Arrow views of records: what passes between the tiers. A view is lossless: its columns give the bytes back."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +42,11 @@ def _column(records: Columns, name: str) -> pa.Array:
     return pa.array(values)
 
 
+def decision_columns(records: Columns, names: Iterable[str]) -> list[pa.Array]:
+    """Return fields of rows of dtype `records.DECISION` as columns."""
+    return [_column(records, name) for name in names]
+
+
 def decisions_to_arrow(canonical: bytes | memoryview) -> pa.RecordBatch:
     """Return a run of canonical decision records (n times `DECISION.itemsize` bytes) as columns.
 
@@ -49,7 +55,7 @@ def decisions_to_arrow(canonical: bytes | memoryview) -> pa.RecordBatch:
     """
     records = np.frombuffer(canonical, DECISION)
     schema = decision_schema()
-    return pa.RecordBatch.from_arrays([_column(records, name) for name in schema.names], schema=schema)
+    return pa.RecordBatch.from_arrays(decision_columns(records, schema.names), schema=schema)
 
 
 def _items_null(column: pa.Array) -> bool:
@@ -76,12 +82,24 @@ def arrow_to_decisions(batch: pa.RecordBatch) -> bytes:
     """
     if not batch.schema.equals(decision_schema(), check_metadata=True):
         raise ValueError(f"decisions: the batch's schema is not {SCHEMAS[Lane.DECISIONS]}; upgrade the reader")
-    if any(column.null_count or _items_null(column) for column in batch.columns):
-        raise ValueError("decisions: a value is missing, which no record leaves out; the batch is damaged")
     records = np.zeros(batch.num_rows, DECISION)
-    for name in batch.schema.names:
-        records[name] = _values(batch.column(name), name, batch.num_rows)
+    fill(records, batch, batch.schema.names)
     return records.tobytes()
+
+
+def fill(records: Columns, batch: pa.RecordBatch, names: Iterable[str]) -> None:
+    """Set fields of rows of dtype `records.DECISION` from a batch's columns of the same names.
+
+    Raises:
+        ValueError: a value is missing, or of another type.
+    """
+    for name in names:
+        column = batch.column(name)
+        if column.type != _arrow_type(name):
+            raise ValueError(f"decisions: {name} is {column.type}, expected {_arrow_type(name)}; upgrade the reader")
+        if column.null_count or _items_null(column):
+            raise ValueError("decisions: a value is missing, which no record leaves out; the batch is damaged")
+        records[name] = _values(column, name, batch.num_rows)
 
 
 EVENT_ARROW: Final = pa.schema(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from training.options import Options, parser
-from training.submit import JobError, command, resolved, submission_id
+from training.submission import JobError
+from training.submit import command, resolved, submission_id
 
 TODAY = dt.date(2026, 11, 24)
 

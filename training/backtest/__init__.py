@@ -1,0 +1,1 @@
+"""Backtests: a policy tried on what was decided before, beside what became of it."""
