@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from actors.gate.actor import GateActor
 
 READY_S = 60
+NO_CALL = SimpleNamespace(params={})
 RAY = pytest.mark.xdist_group("ray")
 NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
 
@@ -39,13 +41,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def _starts_ray(item: pytest.Item) -> bool:
+    """Tell whether a test asks for a cluster, by name or as the door behind Ray Serve."""
+    asked = {"ray_cluster", "starts_ray"} & set(getattr(item, "fixturenames", ()))
+    return bool(asked) or "serve" in getattr(item, "callspec", NO_CALL).params.values()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the suite between two processes: one has all that starts Ray, and begins with it; the other the rest.
 
     What shares a folder, a site or a door stays together; the rest goes to whoever has time.
     """
     for item in items:
-        if {"ray_cluster", "starts_ray"} & set(getattr(item, "fixturenames", ())):
+        if _starts_ray(item):
             item.add_marker(RAY)
         elif item.path.parent.name in {"integration", "e2e"}:
             item.add_marker(pytest.mark.xdist_group(item.path.name))

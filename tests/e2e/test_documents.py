@@ -32,6 +32,7 @@ NOT_RUN: Final = {
     'curl -s http://127.0.0.1:8410/v1/decisions -H "authorization: Bearer $TIDEGATE_KEY"': "is run by test_calling.py",
     "tidegate run --config configs/edge/site.toml --config configs/edge/sandbox.toml": "is the run beside it "
     "under another profile, which tests/unit/gate/test_sandbox.py shows",
+    "tidegate backtest ": "names days that a site has lived; tests/integration/test_backtest.py has some",
     "tidegate tune ": "is dozens of trainings one after another; tests/unit/training/test_search.py has its parts",
     "tidegate train --params ": "rests on what that finds",
 }
