@@ -44,7 +44,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _starts_ray(item: pytest.Item) -> bool:
     """Tell whether a test asks for a cluster, by name or as the door behind Ray Serve."""
     asked = {"ray_cluster", "starts_ray"} & set(getattr(item, "fixturenames", ()))
-    return bool(asked) or "serve" in getattr(item, "callspec", NO_CALL).params.values()
+    return bool(asked) or getattr(item, "callspec", NO_CALL).params.get("door") == "serve"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
