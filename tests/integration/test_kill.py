@@ -15,11 +15,25 @@ from typing import Any
 
 import pytest
 
+from actors.gate.gate import Gate as DecidingGate
+from actors.gate.orders import Orders
+from actors.gate.start import open_gate
 from actors.journal.disk import PosixDisk
+from actors.journal.memory import MemoryDisk
+from actors.journal.ports import Disk
+from actors.journal.reader import Reader
 from actors.journal.verify import verify
 from actors.scorer.disk import PosixFolder
+from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from actors.window.checkpoint import encode
 from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tidegate.bundle import decode
+from tidegate.clock import ManualClock
+from tidegate.decided import Decided, request_body
+from tidegate.payment import PaymentRequest
+from tidegate.records import Kind
+from tidegate.settings import site_settings
 
 START_S = 90
 CALLERS = 4
@@ -49,8 +63,9 @@ class Gate:
         shelf.activate(shelf.put(bundle_files))
         self.key, stored = make_key("all", frozenset(Scope), os.urandom)
         (folder / "keys.json").write_bytes(dump_keys(KeyFile(keys=(stored,))))
-        layer = {"data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": {"port": 0}}
-        self._arguments = [json.dumps(layer), str(folder / "keys.json")]
+        self.headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        self.layer = {"data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": {"port": 0}}
+        self._arguments = [json.dumps(self.layer), str(folder / "keys.json")]
         self.folder = folder
 
     def start(self) -> None:
@@ -63,15 +78,15 @@ class Gate:
 
     def kill(self) -> None:
         """End it without a word."""
-        self._process.send_signal(signal.SIGKILL)
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
 
     def ask(self, connection: http.client.HTTPConnection, body: dict[str, Any]) -> dict[str, Any]:
         """Send one payment; return the answer."""
-        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        connection.request("POST", "/v1/decisions", json.dumps(body), headers)
+        connection.request("POST", "/v1/decisions", json.dumps(body), self.headers)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
         return answer
 
@@ -98,7 +113,49 @@ def gate(tmp_path: Path, bundle_files: dict[str, bytes]) -> Iterator[Gate]:
     made.kill()
 
 
-def test_every_acknowledged_decision_survives_sigkill_and_its_retry_gets_the_first_answer(gate: Gate) -> None:
+def _opened(
+    gate: Gate, bundle_files: dict[str, bytes], journal: Disk, checkpoints: Disk, clock: ManualClock
+) -> DecidingGate:
+    """Open a gate in this process on these disks, as the killed one was set up."""
+    made, _ = open_gate(
+        settings=site_settings([gate.layer], names="test"),
+        machine_mark=(gate.folder.parent / "mark").read_text().strip(),
+        journal_disk=journal,
+        checkpoint_disk=checkpoints,
+        scorer=Scorer(decode(bundle_files)),
+        orders=Orders(MemoryDisk()),
+        clock=clock,
+        entropy=os.urandom,
+    )
+    return made
+
+
+def _window(gate: DecidingGate) -> bytes:
+    copy = gate.window.copy()
+    while not copy.step():
+        pass
+    return encode("", 0, copy)
+
+
+def _uninterrupted(gate: Gate, bundle_files: dict[str, bytes]) -> tuple[DecidingGate, list[bytes], list[bytes]]:
+    """Decide what the journal holds in one go; return that gate, and the vectors as they were and as they come now."""
+    records = [record for _, record in Reader(PosixDisk(gate.folder / "journal")).entries()]
+    clock = ManualClock(records[0].time_us)
+    again = _opened(gate, bundle_files, MemoryDisk(), MemoryDisk(), clock)
+    then, now = [], []
+    for record in records:
+        if record.kind is Kind.DECISION:
+            clock.advance(record.time_us - clock.now_us())
+            decided = Decided.from_body(record.body)
+            then.append(decided.features)
+            now.append(again.decide(PaymentRequest.model_validate(request_body(decided))).decided.features)
+            again.journal.commit()
+    return again, then, now
+
+
+def test_every_acknowledged_decision_survives_sigkill_and_its_retry_gets_the_first_answer(
+    gate: Gate, bundle_files: dict[str, bytes]
+) -> None:
     told: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def call(caller: int) -> None:
@@ -126,5 +183,15 @@ def test_every_acknowledged_decision_survives_sigkill_and_its_retry_gets_the_fir
     connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=20)
     for body, answer in told.values():
         assert gate.ask(connection, body) == answer | {"replayed": True}
+    connection.request("POST", "/v1/decisions", json.dumps(_payment(9, 9)), gate.headers)  # by what the restart rebuilt
+    assert connection.getresponse().status == 200
     connection.close()
+    gate.kill()
     assert verify(PosixDisk(gate.folder / "journal")).ok
+    through, then, now = _uninterrupted(gate, bundle_files)
+    assert now == then
+    after = _opened(
+        gate, bundle_files, PosixDisk(gate.folder / "journal"), PosixDisk(gate.folder / "window"), ManualClock(0)
+    )
+    assert _window(after) == _window(through)
+    after.journal.close()
