@@ -318,8 +318,10 @@ def _journal(folder: Path) -> PosixDisk:
 @journal_app.command("verify")
 def journal_verify(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
     """Check every byte of a journal: checksums, sequences, chains. Exits with 1 where something is wrong."""
-    report = verify(_journal(folder))
-    for line in verify_lines(report):
+    disk = _journal(folder)
+    in_use = disk.in_use()
+    report = verify(disk)
+    for line in verify_lines(report, in_use=in_use):
         _say(line)
     raise typer.Exit(0 if report.ok else 1)
 

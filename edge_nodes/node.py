@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.journal.disk import PosixDisk
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes import haproxy, reaper
@@ -162,7 +163,7 @@ def _start(folder: str) -> tuple[str, str]:
                     _node_ip_address=_NODE,
                     _temp_dir=folder,
                 )
-        except (RuntimeError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - Ray raises it bare where a node took too long to start
             said = str(error).partition("\n")[0]
             ray.shutdown()
         else:
@@ -298,11 +299,23 @@ def _resolved(settings: SiteSettings) -> SiteSettings:
     return settings.model_copy(update=changes)
 
 
+def _need_journal(settings: SiteSettings) -> None:
+    """Refuse a folder whose journal another site has open, before a cluster is started in vain.
+
+    Raises:
+        JournalError: another process holds it.
+    """
+    disk = PosixDisk(Path(settings.data_dir) / "journal")
+    disk.lock()
+    disk.unlock()
+
+
 @contextmanager
 def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     """Run a site for as long as the block lasts: Ray, a model where there is none, the gate."""
     settings = _resolved(settings)
     mark = secrets.token_hex(8)
+    _need_journal(settings)
     keys, secret = prepare_keys(settings)
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))

@@ -142,6 +142,11 @@ ATTRIBUTION_DEPTH_MAX: Final = 64  # ten times a usual tree's: each node looks u
 ATTRIBUTION_CELLS_MAX: Final = 4_000_000  # nodes times points: 130 MB of tables, and 200 times a usual model
 
 # --- Training jobs. ---
+JOB_DAYS_MAX: Final = 3_660  # ten years of generated payments: more would be made for days
+JOB_CARDS_MAX: Final = 1_000_000  # of the generator; a table of them takes a gigabyte
+JOB_WEEKS_MAX: Final = 52  # a model each: a year of them takes an hour
+JOB_THREADS_MAX: Final = 256
+JOB_SEED_MAX: Final = 2**31 - 1  # as XGBoost takes it
 TRIALS_MAX: Final = 200  # of one search: more find what these weeks, not the next ones, happen to like
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
 SUBMIT_PAUSE_S: Final = 1.0

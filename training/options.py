@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -9,11 +10,29 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tidegate.errors import SettingsError
-from tidegate.limits import TREES_MAX, TRIALS_MAX
+from tidegate.limits import (
+    JOB_CARDS_MAX,
+    JOB_DAYS_MAX,
+    JOB_SEED_MAX,
+    JOB_THREADS_MAX,
+    JOB_WEEKS_MAX,
+    TREES_MAX,
+    TRIALS_MAX,
+)
 
 SYNTH: Final = "synth"
 ROOT: Final = Path(__file__).resolve().parents[1]
 _SYNTH_MAPPING: Final = ROOT / "configs" / "datasets" / "synth.toml"
+
+
+_BOUNDS: Final = {
+    "days": (1, JOB_DAYS_MAX),
+    "cards": (1, JOB_CARDS_MAX),
+    "seed": (0, JOB_SEED_MAX),
+    "threads": (1, JOB_THREADS_MAX),
+    "trees": (1, TREES_MAX),
+    "weeks": (1, JOB_WEEKS_MAX),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,19 +164,27 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
     made.add_argument("--params", type=Path, help="settings that a search has found; they win over --trees")
     made.add_argument(
         "--trials",
-        type=_trials,
+        type=_within(1, TRIALS_MAX),
         default=Options.__dataclass_fields__["trials"].default,
         help="search: how many settings to try",
     )
     made.add_argument("--before", type=dt.date.fromisoformat, help="search: the first day not to look at")
     made.add_argument("--params-out", type=Path, help="search: the JSON file for what is found")
     for name, text in helps.items():
-        made.add_argument(f"--{name}", type=int, default=Options.__dataclass_fields__[name].default, help=text)
+        made.add_argument(
+            f"--{name}", type=_within(*_BOUNDS[name]), default=Options.__dataclass_fields__[name].default, help=text
+        )
     return made
 
 
-def _trials(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= TRIALS_MAX:
-        raise argparse.ArgumentTypeError(f"must be 1 to {TRIALS_MAX}")
-    return count
+def _within(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return what reads a whole number of these bounds."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"must be {lowest} to {highest}")
+        return number
+
+    read.__name__ = "whole number"  # what argparse calls it where it is none
+    return read

@@ -294,6 +294,7 @@ class GateActor(GateHost):
         config = uvicorn.Config(
             self.application,
             http=self.application.protocol,
+            ws="none",
             access_log=False,
             log_level="warning",
             lifespan="off",

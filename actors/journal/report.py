@@ -17,10 +17,10 @@ from tidegate.records import DECISION, SCHEMAS, Lane, Record
 _SHOWN: tuple[str, ...] = ("transaction_id", "merchant", "card", "amount_minor", "currency", "outcome", "risk_score")
 
 
-def verify_lines(verdict: Verdict) -> Iterator[str]:
-    """Yield the verdict in words, the last line being the sum of it."""
+def verify_lines(verdict: Verdict, *, in_use: bool = False) -> Iterator[str]:
+    """Yield the verdict in words, the last line being the sum of it; `in_use` where a gate was writing meanwhile."""
     for epoch in verdict.epochs:
-        yield from _epoch_lines(epoch)
+        yield from _epoch_lines(epoch, in_use=in_use and epoch is verdict.epochs[-1])
     if not verdict.epochs:
         yield "no journal here"
     yield "ok: every durable record is there" if verdict.ok else "NOT ok: see LOST and REFUSED above"
@@ -36,7 +36,7 @@ def show_lines(disk: Disk, lane: Lane | None = None, from_pos: int = 1, limit: i
     return (_record_line(entry) for entry in islice(chosen, limit))
 
 
-def _epoch_lines(epoch: EpochVerdict) -> Iterator[str]:
+def _epoch_lines(epoch: EpochVerdict, *, in_use: bool) -> Iterator[str]:
     if epoch.found is None:
         yield f"epoch {epoch.name}: REFUSED: {epoch.refused}"
         return
@@ -48,7 +48,7 @@ def _epoch_lines(epoch: EpochVerdict) -> Iterator[str]:
         yield f"  L{lane:d} {lane.name.lower()}: {found.counts[lane]} records, last seq {seq}, chain {head}"
     yield from (f"  LOST {lost_line(lost)}" for lost in found.lost)
     if found.torn is not None:
-        yield f"  {torn_line(found.torn)}"
+        yield f"  {_written_line(found.torn) if in_use else torn_line(found.torn)}"
     if found.unfinished:
         yield "  unfinished: its creation was cut short; the next start removes it"
 
@@ -86,3 +86,7 @@ def _says(record: Record) -> str:
 
 def _text(value: object) -> str:
     return value.decode("ascii", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _written_line(torn: Torn) -> str:
+    return f"in use: {torn.used} bytes from {torn.file} byte {torn.offset} on were being written; ask again for those"

@@ -199,7 +199,7 @@ class SiteAnswer(BaseModel):
     site: str
     gate: str
     epoch: str
-    profile: Literal["production", "demo"]
+    profile: Literal["production", "demo", "sandbox"]
     currency: str
     now: str
     clock_source: Literal["system", "events"]

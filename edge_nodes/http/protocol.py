@@ -8,6 +8,7 @@ Connections are bounded here, too: how many, how long one may say nothing, how l
 """
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -25,12 +26,22 @@ _TOO_LARGE: Final = last_words(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 )
 _MALFORMED: Final = last_words(MalformedError("this is no HTTP/1.1: mend the client"), HTTPStatus.BAD_REQUEST)
+_UPGRADE: Final = re.compile(rb"(?i)(^|\n)upgrade[ \t]*:")
 _NOBODY_WAITS: Final = asyncio.Event()
 
 
 def head_of(status: int, headers: Headers) -> bytes:
     """Return the status line and headers as they are written."""
     return STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % each for each in headers)
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Return a head that offers no other protocol, as RFC 9110 §7.8 allows: the parser would drop such a body.
+
+    Java's client offers HTTP/2 with each request until one was answered.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(rb"\1x-not-taken:", head) + end + rest
 
 
 class Reply(Protocol):
@@ -82,6 +93,7 @@ class DoorHttp(HttpToolsProtocol):
 
     _in_head = True
     _head_bytes = 0
+    _headers_bytes = 0
     _ready: Exchange | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -107,6 +119,8 @@ class DoorHttp(HttpToolsProtocol):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
                 return
+            if b"pgrade" in data:
+                data = _without_upgrade(data)
         super().data_received(data)
         ready, self._ready = self._ready, None
         if ready is None:
@@ -120,9 +134,16 @@ class DoorHttp(HttpToolsProtocol):
         if type(exchange) is Exchange and not (exchange.whole or exchange.response_complete):
             self._watch(exchange.started + BODY_S_MAX)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, of those that the bound has room for."""
+        self._headers_bytes += len(name) + len(value)
+        if self._headers_bytes > HEAD_BYTES_MAX:
+            raise ValueError("head too large")  # the parser's own error then, which is answered below
+        super().on_header(name, value)
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which fit no problem document
-        """Say that it is no HTTP, as a problem like any other."""
-        self.transport.write(_MALFORMED)
+        """Say that it is no HTTP, or too much of it, as a problem like any other."""
+        self.transport.write(_TOO_LARGE if self._headers_bytes > HEAD_BYTES_MAX else _MALFORMED)
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -130,6 +151,7 @@ class DoorHttp(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._headers_bytes = 0
 
     def on_headers_complete(self) -> None:
         """Choose the way of this request."""

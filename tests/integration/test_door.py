@@ -287,6 +287,29 @@ def test_a_head_without_end_is_refused_before_anybody_is_known(door: Door) -> No
 
 
 @its_own
+def test_a_head_beyond_its_bound_is_refused_also_where_it_comes_at_once(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: " + b"a" * 70_000 + b"\r\n\r\n")
+        answer = caller.recv(4_096)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+@its_own
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_left_aside_and_the_request_answered(door: Door, protocol: str) -> None:
+    """As RFC 9110 §7.8 allows; Java's client offers HTTP/2 with each first request."""
+    offer = (
+        f"Upgrade: {protocol}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
+        caller.sendall(_raw(door, payment(f"offer-{protocol}"), extra=offer))
+        (answer,) = _answers(caller, 1)
+
+    assert answer["transaction_id"] == f"offer-{protocol}"
+
+
+@its_own
 @pytest.mark.parametrize(
     "sent", [b"no http at all\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\0"]
 )

@@ -36,6 +36,7 @@ def test_a_known_key_tells_who_calls(scheme: str) -> None:
         "Bearer ",
         "",
     ],
+    ids=["cut", "longer", "two blanks", "capitals", "basic", "digest", "bare", "no key", "nothing"],
 )
 def test_an_unknown_key_is_refused_and_not_repeated(value: str) -> None:
     with pytest.raises(UnauthenticatedError, match="doesn't know that API key") as refused:

@@ -63,6 +63,8 @@ def test_a_tear_is_told_and_no_loss(rig: Any) -> None:
 
     assert verdict.ok
     assert "torn tail" in "\n".join(verify_lines(verdict))
+    assert "torn tail" not in "\n".join(verify_lines(verdict, in_use=True))
+    assert "in use: " in "\n".join(verify_lines(verdict, in_use=True))
 
 
 def test_an_epoch_that_this_program_cannot_read_is_refused_and_the_others_are_verified(
