@@ -47,6 +47,7 @@ def _starts_ray(item: pytest.Item) -> bool:
     return bool(asked) or getattr(item, "callspec", NO_CALL).params.get("door") == "serve"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the suite between two processes: one has all that starts Ray, and begins with it; the other the rest.
 
