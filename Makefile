@@ -35,9 +35,9 @@ $(STAMP): locks/dev.txt pyproject.toml | $(BIN)/python
 up: setup
 	@$(BIN)/tidegate up
 
-# Two processes: the tests that start Ray, and all others.
+# Two processes: the tests that may start Ray or a site, and all others; shared in tests/conftest.py.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check --quiet

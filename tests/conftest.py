@@ -4,12 +4,12 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tidegate.bundle import Calibration, DataVersion, GateVerdict
 from tidegate.features.declarations import FEATURE_COUNT
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from actors.gate.actor import GateActor
 
 READY_S = 60
-NO_CALL = SimpleNamespace(params={})
-RAY = pytest.mark.xdist_group("ray")
+HEAVY = ("tests/integration/", "tests/e2e/")
 NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
 
 settings.register_profile(
@@ -41,29 +40,24 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _starts_ray(item: pytest.Item) -> bool:
-    """Tell whether a test asks for a cluster, by name or as the door behind Ray Serve."""
-    asked = {"ray_cluster", "starts_ray"} & set(getattr(item, "fixturenames", ()))
-    return bool(asked) or getattr(item, "callspec", NO_CALL).params.get("door") == "serve"
+class Halves(LoadScopeScheduling):  # type: ignore[misc] - xdist has no types
+    """Shares the suite between two processes: one has all that may start Ray or a site, the other the rest by files.
 
-
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the suite between two processes: one has all that starts Ray, and begins with it; the other the rest.
-
-    What shares a folder, a site or a door stays together; the rest goes to whoever has time.
+    Two Ray clusters that start at one time fail on two cores.
     """
-    for item in items:
-        if _starts_ray(item):
-            item.add_marker(RAY)
-        elif item.path.parent.name in {"integration", "e2e"}:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-    items.sort(key=lambda item: (RAY.mark not in item.own_markers, item.path.parent.name not in {"integration", "e2e"}))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "heavy" if nodeid.startswith(HEAVY) else nodeid.split("::", 1)[0]
 
 
-@pytest.fixture(scope="session")
-def starts_ray() -> None:
-    """Ask for this where a test starts Ray by itself: two that start at one time fail on two cores."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Halves:
+    return Halves(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(HEAVY))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from training.synth import SynthConfig, generate
 
 Start = Callable[[str], Run]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("starts_ray")]
+pytestmark = pytest.mark.slow
 
 
 NOT_RUN: Final = {

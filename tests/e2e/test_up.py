@@ -18,7 +18,7 @@ from tests.e2e.newcomer import SMALL, STAGE_S, Run, until
 ROOT = Path(__file__).resolve().parents[2]
 RAY_PROCESSES = 4  # up, its reaper and what Ray starts first
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("starts_ray")]
+pytestmark = pytest.mark.slow
 
 
 class Up(Run):

@@ -24,7 +24,6 @@ def _marked(mark: str) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("starts_ray")
 def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_process(tmp_path: Path) -> None:
     command = [
         sys.executable,
