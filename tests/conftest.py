@@ -40,7 +40,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-class Halves(LoadScopeScheduling):  # type: ignore[misc] - xdist has no types
+class Halves(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Shares the suite between two processes: one has all that may start Ray or a site, the other the rest by files.
 
     Two Ray clusters that start at one time fail on two cores.

@@ -7,8 +7,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "TIDEGATE_BENCH_TEST"
 LIMIT_S = 240  # a busy machine takes minutes for what takes half of one
