@@ -305,9 +305,11 @@ def _need_journal(settings: SiteSettings) -> None:
     Raises:
         JournalError: another process holds it.
     """
-    disk = PosixDisk(Path(settings.data_dir) / "journal")
-    disk.lock()
-    disk.unlock()
+    folder = Path(settings.data_dir) / "journal"
+    if folder.is_dir():  # a site's first start makes it later
+        disk = PosixDisk(folder)
+        disk.lock()
+        disk.unlock()
 
 
 @contextmanager
