@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from actors.gate.activation import golden_of_model
-from actors.journal.disk import PosixDisk
+from actors.journal.disk import LOCK, PosixDisk
 from actors.journal.layout import epoch_names
 from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
@@ -27,7 +27,7 @@ from actors.scorer.shelf import Shelf
 from edge_nodes import backtests, decisions, keyfile, policies
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
-from edge_nodes.doctor.site import FolderSite
+from edge_nodes.doctor.site import FolderSite, holder_of
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, shelf_of, site, train, training_cluster, tune
 from tidegate.catalogue import markdown
@@ -319,7 +319,7 @@ def _journal(folder: Path) -> PosixDisk:
 def journal_verify(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
     """Check every byte of a journal: checksums, sequences, chains. Exits with 1 where something is wrong."""
     disk = _journal(folder)
-    in_use = disk.in_use()
+    in_use = holder_of(folder / LOCK) is not None
     report = verify(disk)
     for line in verify_lines(report, in_use=in_use):
         _say(line)

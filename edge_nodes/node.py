@@ -118,7 +118,7 @@ def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
         os.environ.update(environment)
         import ray  # noqa: PLC0415 - Ray reads its token when it is imported
 
-        address, dashboard = _start(str(folder))
+        address, dashboard = start_ray(str(folder))
         try:
             yield Cluster(address, dashboard, environment)
         finally:
@@ -141,7 +141,7 @@ def _agent_port() -> Iterator[None]:
         parameter.RayParams = usual
 
 
-def _start(folder: str) -> tuple[str, str]:
+def start_ray(folder: str) -> tuple[str, str]:
     """Start Ray, again where it gave up on itself; return its address and its dashboard's."""
     import ray  # noqa: PLC0415 - as above
 

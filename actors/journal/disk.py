@@ -96,20 +96,6 @@ class PosixDisk:
             raise JournalError(f"{self._folder}: another process holds this journal; stop it first") from error
         self._held = handle
 
-    def in_use(self) -> bool:
-        """Tell whether another process holds the folder; makes no lock where there is none."""
-        try:
-            handle = os.open(self._folder / LOCK, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
-
     def unlock(self) -> None:
         """Let go of the folder."""
         if self._held is not None:

@@ -64,7 +64,7 @@ def listener(port: int) -> Process | None:
     return None
 
 
-def _holder_of(file: Path) -> Process | None:
+def holder_of(file: Path) -> Process | None:
     """Return the process that has a file open."""
     wanted = str(file.resolve())
     for each in psutil.process_iter(["pid", "name", "open_files"]):
@@ -90,7 +90,7 @@ class FolderSite:
         self._ticks_ns = ticks_ns
 
     def _gate(self) -> Process | None:
-        return _holder_of(self._folder / "journal" / LOCK)
+        return holder_of(self._folder / "journal" / LOCK)
 
     def _disk(self, name: str) -> PosixDisk | None:
         """Return a room's disk; None where it isn't there, since opening it would make it."""

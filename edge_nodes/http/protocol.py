@@ -119,7 +119,7 @@ class DoorHttp(HttpToolsProtocol):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
                 return
-            if b"pgrade" in data:
+            if b"upgrade" in data.lower():
                 data = _without_upgrade(data)
         super().data_received(data)
         ready, self._ready = self._ready, None

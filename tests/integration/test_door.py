@@ -296,17 +296,17 @@ def test_a_head_beyond_its_bound_is_refused_also_where_it_comes_at_once(door: Do
 
 
 @its_own
-@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_an_offer_of_another_protocol_is_left_aside_and_the_request_answered(door: Door, protocol: str) -> None:
+@pytest.mark.parametrize(("name", "protocol"), [("Upgrade", "h2c"), ("UPGRADE", "h2c"), ("upgrade", "websocket")])
+def test_an_offer_of_another_protocol_is_left_aside_and_the_request_answered(
+    door: Door, name: str, protocol: str
+) -> None:
     """As RFC 9110 §7.8 allows; Java's client offers HTTP/2 with each first request."""
-    offer = (
-        f"Upgrade: {protocol}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
-    )
+    offer = f"{name}: {protocol}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
     with socket.create_connection(("127.0.0.1", door.port), timeout=20) as caller:
-        caller.sendall(_raw(door, payment(f"offer-{protocol}"), extra=offer))
+        caller.sendall(_raw(door, payment(f"offer-{name}-{protocol}"), extra=offer))
         (answer,) = _answers(caller, 1)
 
-    assert answer["transaction_id"] == f"offer-{protocol}"
+    assert answer["transaction_id"] == f"offer-{name}-{protocol}"
 
 
 @its_own
