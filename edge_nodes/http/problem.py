@@ -93,6 +93,15 @@ def refused(wrong: Iterable[tuple[Sequence[int | str], str]]) -> InvalidError:
     return (CardNumberError if card_number else InvalidError)(joined(fields), fields=fields)
 
 
+class MistakeError(TidegateError):
+    """An error that nobody foresaw; what it was is in the site's log, and in no answer."""
+
+    code = "INTERNAL_ERROR"
+
+    def __init__(self) -> None:
+        super().__init__("the site made a mistake, and its log says which; send the same again: it is decided once")
+
+
 class MalformedError(InvalidError):
     """What isn't HTTP: the connection is closed, since nobody knows where the next request begins."""
 
