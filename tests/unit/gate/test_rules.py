@@ -10,7 +10,7 @@ from actors.gate.activation import Activator
 from actors.gate.committer import Committer
 from actors.gate.gate import Gate
 from actors.gate.orders import Orders
-from tidegate.clock import rfc3339
+from tidegate.clock import EventClock, ManualClock, rfc3339
 from tidegate.decision import NUMBERS, REASONS, Mode, Outcome
 from tidegate.errors import ListsError, NotFoundError, PolicyError, SettingsError
 from tidegate.limits import DAY_US, HOUR_US, LISTS_KEPT, MINUTE_US
@@ -123,6 +123,17 @@ def test_a_watched_token_is_always_told_and_gets_at_least_what_the_policy_says(r
         Outcome.APPROVE,
         ["LIST_OVERRIDE", "SYS_FEATURES_PARTIAL", "LIST_WATCH"],
     )
+
+
+def test_a_model_has_no_age_where_the_clock_follows_a_stream(rig: Any) -> None:
+    later_us = rig.scorer.bundle.manifest.trained_at_us + 90 * DAY_US
+    rig.clock = ManualClock(later_us)
+    aged = rig.open().decide(rig.payment()).decided
+    again = type(rig)(rig.scorer, later_us, EventClock(later_us), layer={"clock": {"source": "events"}})
+    followed = again.open().decide(again.payment()).decided
+
+    assert (aged.mode_bundle, followed.mode_bundle) == (Mode.STALE, Mode.FRESH)
+    assert NUMBERS["SYS_CLOCK_EVENTS"] in followed.reasons
 
 
 def test_lists_that_grow_old_are_said_and_hold_large_amounts(rig: Any) -> None:
