@@ -159,6 +159,17 @@ BACKTEST_TASKS_MAX: Final = 64  # at a time, each about 300 MB
 BACKTEST_CARDS_MAX: Final = 100_000  # newly declined good cards that are told apart: 20 MB; nobody reads more
 BACKTEST_EXAMPLES: Final = 10  # of each kind: what a person looks up before activating a policy
 
+# --- Frames: what a site sends up. ---
+FRAME_BYTES_MAX: Final = 900 * KIB  # a message of Kafka may have 1 MiB by default, its own head included
+FRAME_RECORDS_MAX: Final = 4_096  # 0.4 MiB of decisions, 15 ms of the cloud: larger ones are hardly smaller a record
+FRAME_CANONICAL_BYTES_MAX: Final = 8 * MIB  # three times as many decisions as fit: room for events
+FRAME_HEADER_BYTES_MAX: Final = 4 * KIB  # of frames and heads: all fields at their longest are 3 KiB
+FRAME_COLUMNS_BYTES_OVER: Final = 64 * KIB  # columns beyond their records: metadata, padding, bitmaps of some writers
+FRAME_METADATA_BYTES_MAX: Final = 32 * KIB  # what says where 41 columns are takes 3 KiB, what they are called 5
+FRAMES_BODY_BYTES_MAX: Final = 4 * MIB  # of one request: four frames of the largest size, a dozen of decisions
+HEAD_VERSIONS_MAX: Final = 16  # bundle, lists, policy, configuration, release, and what else joins them
+HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
+
 # --- The stream that shows a site. ---
 STREAM_ATTEMPTS_MAX: Final = 12  # with the delays below about 40 s: a site's restart is over by then
 STREAM_RETRY_DELAY_S_MIN: Final = 0.05
@@ -178,6 +189,10 @@ if COMMIT_PENDING_BYTES_MAX < APPEND_BYTES_MAX:
     raise AssertionError("one append must fit what may wait for a flush")
 if JOURNAL_BYTES_MAX < 10 * JOURNAL_RESERVE_BYTES:
     raise AssertionError("the reserve must be a small part of the journal")
+if FRAMES_BODY_BYTES_MAX < 4 * FRAME_BYTES_MAX:
+    raise AssertionError("a request must hold several of the largest frames")
+if FRAME_CANONICAL_BYTES_MAX < APPEND_BYTES_MAX:
+    raise AssertionError("the records of the largest append must fit a frame")
 if IDEMPOTENCY_AGE_US <= OCCURRED_BEHIND_US_MAX:
     raise AssertionError("a payment handed in after the longest cut must still find its first answer")
 if ANSWERS_MAX % ANSWERS_GENERATIONS:
