@@ -191,8 +191,9 @@ def test_many_may_make_the_same_log_at_once(path: Path) -> None:
     reader = made[0].reader()
     assert len(made) == 6
     assert reader.partitions(TOPIC) == 3
-    for held in (reader, *made):
-        held.close()
+    reader.close()
+    for stream in made:
+        stream.close()
 
 
 @pytest.mark.parametrize("what", ["zeros", "noise", "half", "header"])
