@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidegate.errors import PermanentError, TemporaryError, TidegateError
+from tidegate.errors import PermanentError, TemporaryError
 
 Place = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -43,7 +43,7 @@ class UnavailableError(TemporaryError):
     code = "STREAM_UNAVAILABLE"
 
 
-class UnknownOutcomeError(TidegateError):
+class UnknownOutcomeError(PermanentError):
     """A commit may have happened or not, and this writer is over: the cursors of a newly opened one tell."""
 
     code = "STREAM_OUTCOME_UNKNOWN"
