@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from tidegate.history import schema_of as history_schema
 from tidegate.limits import ARCHIVE_DAY_MAX, DAY_US
-from tidegate.records import DECISION, FEATURE_SLOTS, REASON_SLOTS, SCHEMAS, Lane, Record
+from tidegate.records import DECISION, FEATURE_SLOTS, REASON_SLOTS, SCHEMAS, Lane
 
 Rows = np.ndarray[Any, Any]
 Kept = Literal["decisions", "events", "labels", "lists", "policies", "bundles", "artifacts"]
@@ -164,13 +164,11 @@ def decisions(source: str, rows: Rows) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema_of("decisions"))
 
 
-def events(source: str, records: Sequence[Record]) -> pa.RecordBatch:
-    """Return a run of records of the events lane of one source as they are stored."""
-    times = np.array([record.time_us for record in records], np.int64)
-    numbers = np.array([(record.seq, record.pos) for record in records], np.uint64).reshape(-1, 2).view(np.int64)
-    columns = [_repeated(source, len(records)), _days(times), pa.array(numbers[:, 0]), pa.array(numbers[:, 1])]
-    columns += [pa.array(times), pa.array([int(record.kind) for record in records], pa.int16())]
-    columns += [pa.array([record.body for record in records], pa.binary())]
+def events(source: str, heads: Rows, bodies: Sequence[bytes]) -> pa.RecordBatch:
+    """Return a run of records of the events lane of one source as they are stored; `heads` as in `HEAD_FIELDS`."""
+    columns = [_repeated(source, len(heads)), _days(heads["time_us"])]
+    columns += [pa.array(heads[name].astype(np.int64)) for name in ("seq", "pos", "time_us")]
+    columns += [pa.array(heads["kind"].astype(np.int16)), pa.array(bodies, pa.binary())]
     return pa.RecordBatch.from_arrays(columns, schema=schema_of("events"))
 
 

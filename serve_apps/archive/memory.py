@@ -1,11 +1,11 @@
-"""The archive's tables and its log held in memory, for tests and simulations; crashes where they are told to."""
+"""The archive's tables held in memory, for tests and simulations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 
 from serve_apps.archive.archive import rows_of_artifact
-from serve_apps.archive.ports import Partition, Piece, Stored
+from serve_apps.archive.ports import Piece
 from tidegate.archived import KEPT, Artifact, Kept, Pin, schema_of
 
 
@@ -42,49 +42,3 @@ class MemoryStore:
     def read(self, table: Kept) -> pa.Table:
         """Return all rows of a table."""
         return pa.Table.from_batches(self._batches[table], schema_of(table))
-
-
-class MemorySource:
-    """A log whose partitions are lists of messages."""
-
-    def __init__(self, partitions: Sequence[Partition]) -> None:
-        self.acknowledged: dict[Partition, int] = {}
-        self._messages: dict[Partition, list[Stored]] = {partition: [] for partition in partitions}
-        self._begins: dict[Partition, int] = dict.fromkeys(partitions, 0)
-        self._ends: dict[Partition, int] = dict.fromkeys(partitions, 0)
-
-    def append(self, partition: Partition, value: bytes, *, skipped: int = 0) -> int:
-        """Add a message, `skipped` offsets behind the one before, and return its offset."""
-        offset = self._ends[partition] + skipped
-        self._messages[partition].append(Stored(offset, value))
-        self._ends[partition] = offset + 1
-        return offset
-
-    def trim(self, partition: Partition, before: int) -> None:
-        """Forget messages before an offset."""
-        self._begins[partition] = before
-        self._messages[partition] = [each for each in self._messages[partition] if each.offset >= before]
-
-    def partitions(self) -> Sequence[Partition]:
-        """Return all partitions; see the port."""
-        return list(self._messages)
-
-    def begin(self, partition: Partition) -> int:
-        """Return the first offset kept; see the port."""
-        return self._begins[partition]
-
-    def read(self, partition: Partition, offset: int, *, messages_max: int, bytes_max: int) -> Sequence[Stored]:
-        """Return messages from an offset on; see the port."""
-        found: list[Stored] = []
-        room = bytes_max
-        for stored in self._messages[partition]:
-            if stored.offset >= offset and len(found) < messages_max and (room >= len(stored.value) or not found):
-                found.append(stored)
-                room -= len(stored.value)
-            elif found:
-                break
-        return found
-
-    def acknowledge(self, offsets: Mapping[Partition, int]) -> None:
-        """Remember what was acknowledged; see the port."""
-        self.acknowledged |= offsets

@@ -1,13 +1,12 @@
-"""What the archive needs from outside: a log to read frames from, and tables to put rows into."""
+"""What the archive needs from outside beside the log: tables to put rows into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
 from tidegate.archived import Artifact, Kept, Pin
 from tidegate.errors import PermanentError, TemporaryError
-from tidegate.records import Lane
 
 
 class ArchiveError(PermanentError):
@@ -26,49 +25,6 @@ class UnavailableError(TemporaryError):
     """A commit didn't come through: its rows aren't there or not durable yet, and its offsets aren't acknowledged."""
 
     code = "ARCHIVE_UNAVAILABLE"
-
-
-class Run(NamedTuple):
-    """A contiguous run of one lane: `source` is `site.gate.epoch`, `canonical` the bytes of its records."""
-
-    source: str
-    lane: Lane
-    canonical: bytes
-
-
-class Partition(NamedTuple):
-    """One partition of one topic of the log."""
-
-    topic: str
-    number: int
-
-    @property
-    def app(self) -> str:
-        """What its position is called in a table's log."""
-        return f"{self.topic}/{self.number}"
-
-
-class Stored(NamedTuple):
-    """One committed message of a partition."""
-
-    offset: int
-    value: bytes
-
-
-class Source(Protocol):
-    """The log, as far as the archive reads it: committed messages alone."""
-
-    def partitions(self) -> Sequence[Partition]:
-        """Return all partitions of the topics that the archive reads."""
-
-    def begin(self, partition: Partition) -> int:
-        """Return the first offset that is still kept."""
-
-    def read(self, partition: Partition, offset: int, *, messages_max: int, bytes_max: int) -> Sequence[Stored]:
-        """Return messages from an offset on, in order, as many as there are; at least one if there is any."""
-
-    def acknowledge(self, offsets: Mapping[Partition, int]) -> None:
-        """Say up to which offsets, included, all is archived and durable: the log may be trimmed behind them."""
 
 
 class Piece(NamedTuple):

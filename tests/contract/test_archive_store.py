@@ -11,7 +11,7 @@ import pytest
 from serve_apps.archive.delta import open_store, opened
 from serve_apps.archive.memory import MemoryStore
 from serve_apps.archive.ports import Piece, Store, UndecodableError
-from tests.sent import NOW_US, SOURCE, decisions
+from tests.sent import NOW_US, SOURCE, decision_rows
 from tidegate import archived
 from tidegate.archived import KEPT, Artifact, Kept, restored, schema_of
 from tidegate.history import rows_of
@@ -64,7 +64,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
 
 
 def piece(offset: int, first: int, count: int = 5, app: str = APP) -> Piece:
-    return Piece(app, offset, archived.decisions(SOURCE, np.frombuffer(decisions(first, count), DECISION)))
+    return Piece(app, offset, archived.decisions(SOURCE, decision_rows(first, count)))
 
 
 def seqs(made: Made) -> list[int]:
@@ -84,7 +84,7 @@ def test_rows_and_offsets_come_together_and_are_there_for_the_next_process(made:
 
 
 def test_a_decision_of_days_apart_comes_back_to_the_bit(made: Made) -> None:
-    rows = np.frombuffer(decisions(0, 6), DECISION).copy()
+    rows = decision_rows(0, 6)
     rows["time_us"] = NOW_US + np.arange(6) * DAY_US
     rows["features"][0, :2] = np.frombuffer(b"\x01\x00\xc0\x7f\x00\x00\x00\x80", np.float32)
     rows["request_hash"] = b"\xff\x00\x01" + bytes(12) + b"\x01"

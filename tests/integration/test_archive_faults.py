@@ -17,12 +17,15 @@ import pyarrow.compute as pc
 import pytest
 
 from serve_apps.archive import durability
+from serve_apps.archive.archive import TOPICS
 from serve_apps.archive.delta import DeltaStore, open_store, opened
 from serve_apps.archive.ports import ArchiveError, Piece, UnavailableError
-from tests.sent import SOURCE, decisions
+from serve_apps.plumbing.stream.ports import Message
+from serve_apps.plumbing.stream.sqlite import SqliteStream
+from tests.sent import SOURCE, decision_rows, decisions_frame, source
 from tidegate import archived
+from tidegate.clock import SystemClock
 from tidegate.limits import ARCHIVE_FILES_MAX, DAY_US, SECOND_US
-from tidegate.records import DECISION
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "tidegate.L1/0"
@@ -33,19 +36,11 @@ import sys
 from pathlib import Path
 from serve_apps.archive.consumer import Consumer
 from serve_apps.archive.delta import open_store
-from serve_apps.archive.memory import MemorySource
-from serve_apps.archive.ports import Partition
-from tests.sent import decode, message
+from serve_apps.plumbing.stream.sqlite import SqliteStream
 from tidegate.clock import SystemClock
-from tidegate.records import Lane
 
-partitions = [Partition("tidegate.L1", number) for number in range(2)]
-source = MemorySource(partitions)
-for at in range({MESSAGES}):
-    for partition in partitions:
-        source.append(partition, message(at * {ROWS}, {ROWS}, f"site-{{partition.number}}.g0.0123456789abcdef"))
-store = open_store(Path(sys.argv[1]))
-consumer = Consumer(source=source, store=store, decode=decode, lanes={{"tidegate.L1": Lane.DECISIONS}},
+stream = SqliteStream(Path(sys.argv[2]), SystemClock())
+consumer = Consumer(reader=stream.reader(), consumers=stream.consumers(), store=open_store(Path(sys.argv[1])),
                     clock=SystemClock(), rows_max={4 * ROWS})
 print("writing", flush=True)
 while consumer.step().messages or consumer.flush():
@@ -55,7 +50,7 @@ print("done", flush=True)
 
 
 def piece(offset: int, count: int = ROWS, at_us: int = 0) -> Piece:
-    rows = np.frombuffer(decisions(offset * count, count), DECISION).copy()
+    rows = decision_rows(offset * count, count)
     rows["time_us"] += at_us
     return Piece(APP, offset, archived.decisions(SOURCE, rows))
 
@@ -70,10 +65,26 @@ def check_once(folder: Path, count: int) -> None:
     assert rows.group_by(["source", "seq"]).aggregate([]).num_rows == count
 
 
-def _killed(folder: Path, after_s: float) -> bool:
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log on disk that two sites have sent to."""
+    path = tmp_path_factory.mktemp("log") / "log.sqlite"
+    stream = SqliteStream(path, SystemClock())
+    for topic in TOPICS:
+        stream.create(topic, 2)
+    writer = stream.writer("c0")
+    for at in range(MESSAGES):
+        frames = [(site, decisions_frame(at * ROWS + 1, ROWS, source(site))) for site in (1, 2)]
+        writer.commit([Message("tidegate.L1", f"site-{site}".encode(), data) for site, data in frames], {})
+    writer.close()
+    stream.close()
+    return path
+
+
+def _killed(folder: Path, log: Path, after_s: float) -> bool:
     """Run the writer and kill it; tell whether it was done before."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", WRITER, str(folder)]
+    command = [sys.executable, "-c", WRITER, str(folder), str(log)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "writing\n"
@@ -84,9 +95,9 @@ def _killed(folder: Path, after_s: float) -> bool:
     return process.returncode == 0
 
 
-def test_each_row_is_there_once_after_many_kills_of_the_writer(tmp_path: Path) -> None:
+def test_each_row_is_there_once_after_many_kills_of_the_writer(log: Path, tmp_path: Path) -> None:
     folder, rng, kills = tmp_path / "archive", random.Random(5), 0
-    while not _killed(folder, rng.uniform(0.0, 0.9) if kills < KILLS else 300):
+    while not _killed(folder, log, rng.uniform(0.0, 0.9) if kills < KILLS else 300):
         kills += 1
 
     assert kills >= 3
@@ -325,7 +336,7 @@ def test_a_full_disk_leaves_the_archive_readable_and_goes_on_where_it_was_freed(
     rng = np.random.default_rng(3)
 
     def noisy(at: int) -> Piece:
-        rows = np.frombuffer(decisions(at * 2_000, 2_000), DECISION).copy()
+        rows = decision_rows(at * 2_000, 2_000)
         rows["features"] = rng.normal(size=rows["features"].shape)
         return Piece(APP, at, archived.decisions(SOURCE, rows))
 

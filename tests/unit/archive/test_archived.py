@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.sent import NOW_US, SOURCE, label
+from tests.sent import NOW_US, SOURCE
 from tidegate.archived import (
     KEPT,
     Artifact,
@@ -18,7 +18,7 @@ from tidegate.archived import (
     schema_of,
 )
 from tidegate.limits import ARCHIVE_DAY_MAX, DAY_US
-from tidegate.records import DECISION
+from tidegate.records import DECISION, HEAD_FIELDS
 
 
 def test_each_column_has_a_type_that_delta_knows() -> None:
@@ -61,13 +61,13 @@ def test_a_day_is_of_the_records_own_time_and_lies_within_bounds() -> None:
 
 
 def test_events_keep_every_byte_of_a_record() -> None:
-    record = label(7)._replace(body=b"\xff\x00{", pos=2**64 - 1)
+    heads = np.array([(7, 2**64 - 1, NOW_US, 2, 0xEE, 0, 3)], HEAD_FIELDS)
 
-    row = events(SOURCE, [record]).to_pylist()[0]
+    row = events(SOURCE, heads, [b"\xff\x00{"]).to_pylist()[0]
 
-    assert (row["source"], row["seq"], row["body"]) == (SOURCE, 7, b"\xff\x00{")
-    assert row["pos"] % 2**64 == record.pos
-    assert row["time_us"] == NOW_US + 7
+    assert (row["source"], row["seq"], row["kind"], row["body"]) == (SOURCE, 7, 0xEE, b"\xff\x00{")
+    assert row["pos"] % 2**64 == 2**64 - 1
+    assert row["time_us"] == NOW_US
 
 
 def test_a_row_without_one_of_its_fields_is_refused_by_name() -> None:
