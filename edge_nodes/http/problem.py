@@ -16,6 +16,7 @@ from tidegate.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    PermanentError,
     TemporaryError,
     TidegateError,
     UnauthenticatedError,
@@ -93,7 +94,7 @@ def refused(wrong: Iterable[tuple[Sequence[int | str], str]]) -> InvalidError:
     return (CardNumberError if card_number else InvalidError)(joined(fields), fields=fields)
 
 
-class MistakeError(TidegateError):
+class MistakeError(PermanentError):
     """An error that nobody foresaw; what it was is in the site's log, and in no answer."""
 
     code = "INTERNAL_ERROR"
