@@ -83,11 +83,6 @@ def jars() -> Path:
     return folder
 
 
-def _classes() -> Path:
-    """Return where Java's loaded classes are kept from one broker to the next; another Java leaves the file aside."""
-    return jars().with_suffix(".classes")
-
-
 def _free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     try:
@@ -105,7 +100,6 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._java = ["java", *_JAVA, "-cp", f"{jars()}/*"]
-        self._sharing = _classes().with_suffix(f".{os.getpid()}")
         clients, controller = _free_ports(2)
         self.address = f"127.0.0.1:{clients}"
         self._properties = folder / "server.properties"
@@ -131,7 +125,7 @@ class Broker:
         told = self._folder / "broker.log"
         with told.open("ab") as output:
             self._process = subprocess.Popen(
-                [*self._java, self._shared(), "kafka.Kafka", str(self._properties)],
+                [*self._java, "kafka.Kafka", str(self._properties)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -154,13 +148,6 @@ class Broker:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(_STOP_S)
-        if self._sharing.exists():
-            self._sharing.replace(_classes())
-
-    def _shared(self) -> str:
-        """Have Java write down its loaded classes when the first broker stops, and start half as long from then on."""
-        known = _classes()
-        return f"-XX:SharedArchiveFile={known}" if known.exists() else f"-XX:ArchiveClassesAtExit={self._sharing}"
 
     def _answers(self) -> bool:
         host, _, port = self.address.partition(":")
