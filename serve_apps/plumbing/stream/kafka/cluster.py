@@ -77,6 +77,13 @@ class Cluster:
 
     def make(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
         """Make a topic unless it is there."""
+        try:
+            self.count(topic)
+        except UnknownTopicError:
+            self._make(topic, partitions, config)
+            self._settle(topic)
+
+    def _make(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
         config = dict(config, **{"min.insync.replicas": str(max(1, self._replicas - 1))})
         made = self._admin.create_topics([NewTopic(topic, partitions, self._replicas, config=config)])
         with asking(topic):
@@ -85,7 +92,6 @@ class Cluster:
             except KafkaException as error:
                 if cause(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
-        self._settle(topic)
 
     def kept(self, topic: str) -> bool:
         """Tell whether a topic keeps everything until it is trimmed."""
@@ -108,9 +114,9 @@ class Cluster:
         while True:
             try:
                 self.count(topic)
-            except UnknownTopicError as error:
+            except (UnknownTopicError, UnavailableError) as error:
                 if time.monotonic() > deadline:
-                    raise UnavailableError(f"{topic}: made, but no broker knows of it yet; try again") from error
+                    raise UnavailableError(f"{topic}: made, but no broker serves it yet; try again") from error
             else:
                 return
 
