@@ -164,6 +164,14 @@ LOG_PARTITIONS_MAX: Final = 1_024  # each costs its readers a fetch, and the log
 LOG_CURSOR_NAME_BYTES_MAX: Final = 256  # site, gate, epoch and lane
 LOG_CURSOR_BYTES_MAX: Final = 64 * KIB  # a thousand ranges that don't touch
 LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
+LOG_ASK_S_MAX: Final = 10.0  # a broker that was restarted is back by then
+LOG_COMMIT_S_MAX: Final = 10.0  # for each half of a commit: messages written, and their transaction ended
+LOG_ABORT_S_MAX: Final = 5.0  # the next commit goes on with what took longer
+LOG_TRANSACTION_S_MAX: Final = 25.0  # above both halves; so long a committer that died may hold its readers back
+LOG_OPEN_S_MAX: Final = 30.0  # what the writer before left undone is over by then
+LOG_AHEAD_BYTES: Final = 4 * MIB  # fetched of one partition before it is asked for
+LOG_SEGMENT_BYTES: Final = 128 * MIB  # how much a Kafka log gives back at a time
+LOG_TABLE_SEGMENT_BYTES: Final = 16 * MIB  # of cursors, how much is written before the old ones are compacted
 LOG_BUSY_S_MAX: Final = 5.0  # a SQLite log is written and trimmed in milliseconds: whoever waits longer is told
 LOG_POLL_S: Final = 0.01  # how soon a waiting reader of a SQLite log sees a commit; looking takes 20 µs
 LOG_CHECKED_BYTES_MAX: Final = 256 * MIB  # a SQLite log up to here is walked whole when opened: a quarter second
@@ -238,6 +246,10 @@ if ANSWERS_AGE_US < IDEMPOTENCY_AGE_US:
     raise AssertionError("a retry must find its answer for as long as is promised")
 if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
     raise AssertionError("a commit must hold many of the largest messages")
+if LOG_TRANSACTION_S_MAX < 2 * LOG_COMMIT_S_MAX:
+    raise AssertionError("a transaction must outlast both halves of a commit")
+if LOG_OPEN_S_MAX < LOG_TRANSACTION_S_MAX:
+    raise AssertionError("an opening must outlast the transaction of the writer before")
 if LOG_MESSAGE_BYTES_MAX < 900 * KIB + LOG_KEY_BYTES_MAX:
     raise AssertionError("the largest frame must fit a message")
 if ARCHIVE_RETENTION_DAYS * DAY_US < REPLAY_WINDOW_US:
