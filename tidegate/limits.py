@@ -182,7 +182,7 @@ LOG_TRIM_MESSAGES: Final = 64  # dropped in one step: a committer waits for no m
 BACKTEST_BATCH_ROWS: Final = 65_536  # 45 MB as rows; what a batch costs beside its rows doesn't show any more
 BACKTEST_PART_ROWS: Final = 500_000  # a second or two of work: progress is seen, and a lost task costs little
 BACKTEST_PARTS_MAX: Final = 64  # of a range: more would only add starts
-BACKTEST_TASKS_MAX: Final = 64  # at a time, each about 300 MB
+BACKTEST_TASKS_MAX: Final = 64  # at a time, each below 600 MiB
 BACKTEST_CARDS_MAX: Final = 100_000  # newly declined good cards that are told apart: 20 MB; nobody reads more
 BACKTEST_EXAMPLES: Final = 10  # of each kind: what a person looks up before activating a policy
 
