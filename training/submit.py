@@ -14,16 +14,18 @@ from pathlib import Path
 from tidegate import __version__
 from tidegate.errors import PermanentError, TemporaryError
 from tidegate.features.declarations import FINGERPRINT
+from training.archive import PinnedArchive
 from training.champion import active_id
 from training.options import SYNTH, Options, parser
 from training.submission import JobError, run, where
 
 
 def resolved(options: Options) -> Options:
-    """Return the options with full paths: the job runs in another folder.
+    """Return the options with full paths and the archive's version: the job runs in another folder, and later.
 
     Raises:
         JobError: a file isn't there.
+        ArchiveError: the archive isn't there, or not in that version any more.
     """
     named = ("bundles", "mapping", "params", "params_out")
     paths = {name: path.resolve() for name in named if (path := getattr(options, name)) is not None}
@@ -32,7 +34,8 @@ def resolved(options: Options) -> Options:
     for name, path in read.items():
         if path is not None and str(path) != SYNTH and not path.is_file():
             raise JobError(f"{name}: {path} is no file")
-    return replace(options, source=source, **paths)
+    archive = None if options.archive is None else str(PinnedArchive.of(options.archive))
+    return replace(options, source=source, archive=archive, **paths)
 
 
 def command(options: Options) -> list[str]:
@@ -42,7 +45,7 @@ def command(options: Options) -> list[str]:
 
 
 def submission_id(options: Options) -> str:
-    """Return the job's id: equal source, mapping, options, champion, features and code give equal ids."""
+    """Return the job's id: equal data, mapping, options, champion, features and code give equal ids."""
     rival = active_id(options.bundles) or ""
     digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, rival, *command(options)]).encode())
     sources = sorted(Path(__file__).parent.rglob("*.py"))

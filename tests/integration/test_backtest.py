@@ -16,6 +16,7 @@ from actors.journal.disk import PosixDisk
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from tests.integration.archiving import archive
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock, rfc3339
 from tidegate.limits import MINUTE_US
@@ -111,12 +112,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, b
 
 
 def _backtest(
-    cluster: Cluster, settings: SiteSettings, policy: str, *span: str, tasks: int = 2
+    cluster: Cluster, settings: SiteSettings, policy: str, *span: str, tasks: int = 2, archive: str | None = None
 ) -> "subprocess.CompletedProcess[str]":
     folder = Path(settings.data_dir)
     (folder / "tried.toml").write_text(policy)
     options = ["--config", str(folder / "site.toml"), "--policy", str(folder / "tried.toml"), "--out", f"{folder}/out"]
     options += ["--from", span[0], "--to", span[1], "--address", cluster.dashboard, "--tasks", str(tasks)]
+    options += [] if archive is None else ["--archive", archive]
     return subprocess.run(
         [sys.executable, "-m", "edge_nodes.cli", "backtest", *options],
         cwd=ROOT,
@@ -157,6 +159,24 @@ def test_a_backtest_on_ray_tells_what_a_policy_would_have_done_with_parts_that_a
 
     assert one.returncode == 0, one.stderr
     assert _report(settings) == told
+
+
+def test_a_backtest_of_the_archive_tells_what_the_sites_own_journal_tells(
+    ray_cluster: Cluster, settings: SiteSettings, now_us: int, tmp_path: Path
+) -> None:
+    whole = rfc3339(now_us), rfc3339(now_us + 1_000 * MINUTE_US)
+    own = _backtest(ray_cluster, settings, STRICT, *whole)
+    assert own.returncode == 0, own.stderr
+    by_journal = _report(settings)
+    archive(settings, tmp_path)
+
+    done = _backtest(ray_cluster, settings, STRICT, *whole, archive=str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    by_archive = _report(settings)
+    assert by_archive.pop("past").startswith(f"archive {tmp_path.name}@")
+    assert by_journal.pop("past") == "the site's journal"
+    assert by_archive == by_journal
 
 
 def test_what_cannot_be_tried_is_refused_with_what_to_change(
