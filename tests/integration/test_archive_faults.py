@@ -279,7 +279,7 @@ def test_a_pinned_version_reads_the_same_after_merging_and_tidying(tmp_path: Pat
 
     assert store.merge("decisions") == ARCHIVE_FILES_MAX
     store.append("decisions", [piece(ARCHIVE_FILES_MAX, 2)])
-    assert store.tidy("decisions") == []
+    assert store.vacuum("decisions") == []
 
     for read in (reader, opened(tmp_path, pin)["decisions"].to_pyarrow_dataset()):
         assert sorted(read.to_table(["seq"])["seq"].to_pylist()) == list(range(2 * ARCHIVE_FILES_MAX))
@@ -297,7 +297,7 @@ def test_files_of_killed_writers_go_once_they_are_older_than_the_retention(tmp_p
         at_s = time.time() - days * DAY_US / SECOND_US
         os.utime(path, (at_s, at_s))
 
-    store.tidy("decisions")
+    store.tidy()
 
     assert [path.exists() for path in left] == [False, True]
     check_once(tmp_path, ROWS)
