@@ -189,6 +189,7 @@ HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
 ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row
+ARCHIVE_BATCH_BYTES: Final = 64 * MIB  # so many decisions have two thirds of it; large events end a batch sooner
 ARCHIVE_BATCH_AGE_US: Final = 5 * SECOND_US  # so long whoever asks waits; shorter makes files faster than they merge
 ARCHIVE_READ_BYTES: Final = 8 * MIB  # of one partition at a time: a full batch is about this, compressed
 ARCHIVE_READ_MESSAGES: Final = 64  # of one partition at a time: a live site's frames are small

@@ -40,7 +40,7 @@ from training.options import ROOT, SYNTH, FitSettings, Options, parser
 from training.package import Judged, assemble, write
 from training.served import served
 from training.synth import SynthConfig, generate
-from training.walk import Week, weeks
+from training.walk import Week, span_us, weeks
 
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -76,7 +76,7 @@ def learnt_from(options: Options, scratch: Path) -> tuple[Events, Callable[[Even
         ArchiveError: the archive isn't there, or not in that version any more.
     """
     if options.archive is not None:
-        events, vectors = served(PinnedArchive.of(options.archive))
+        events, vectors = served(PinnedArchive.of(options.archive), span_us(options.weeks))
         return events, lambda seen: vectors[: len(seen)]
     return payments(options, scratch), features
 

@@ -29,16 +29,18 @@ _KEY: Final = "\n"
 """Between merchant and transaction: neither may hold it."""
 
 
-def served(archive: PinnedArchive) -> tuple[Events, Vector]:
-    """Return all payments of an archive in the order of time, and their features, float32 [n, FEATURE_COUNT].
+def served(archive: PinnedArchive, history_us: int = NEVER) -> tuple[Events, Vector]:
+    """Return the payments of an archive in the order of time, and their features, float32 [n, FEATURE_COUNT].
 
-    Left out: what test cards forced, and what was decided with other features than this program's.
+    Left out: what is older than the newest by more than `history_us`, what test cards forced, and what was decided with
+    other features than this program's.
 
     Raises:
         ArchiveError: a file can't be read.
         DatasetError: nothing is left.
     """
-    rows = archive.rows("decisions", _COLUMNS)
+    last_us = max((file.last_us for file in archive.files("decisions")), default=0)
+    rows = archive.rows("decisions", _COLUMNS, (max(last_us - history_us, 0), last_us + 1))
     sandbox = pc.not_equal(pc.bit_wise_and(rows["marks"], int(Mark.SANDBOX)), 0)
     ours = rows.filter(pc.and_not(pc.equal(rows["feature_fingerprint"], FINGERPRINT), sandbox))
     if not len(ours):

@@ -141,3 +141,14 @@ def test_an_archive_without_this_programs_features_is_refused(tmp_path: Path) ->
 
     with pytest.raises(DatasetError, match="4 decisions, none with this program's features"):
         served(PinnedArchive.of(str(tmp_path)))
+
+
+def test_what_is_too_old_to_be_learnt_from_is_never_read(folder: Path) -> None:
+    old = rows_of(101, 2)
+    old["time_us"] -= 30 * DAY_US
+    open_store(folder).append("decisions", [Piece("more", 0, archived.decisions(SOURCE, old))])
+    archive = PinnedArchive.of(str(folder))
+
+    counts = [len(served(archive, days * DAY_US)[0]) for days in (29, 31)]
+
+    assert counts == [COUNT + 3, COUNT + 5]
