@@ -64,13 +64,13 @@ class Consumer:
         store: Store,
         clock: Clock,
         rows_max: int = ARCHIVE_BATCH_ROWS,
-        age_us_max: int = ARCHIVE_BATCH_AGE_US,
+        bytes_max: int = ARCHIVE_BATCH_BYTES,
     ) -> None:
         self._reader = reader
         self._consumers = consumers
         self._store = store
         self._clock = clock
-        self._bounds = rows_max, age_us_max
+        self._bounds = rows_max, bytes_max
         self._next: dict[Place, int] = {}
         self._halted: dict[Place, str] = {}
         self._batch = _Batch()
@@ -120,15 +120,15 @@ class Consumer:
 
     @property
     def _full(self) -> bool:
-        return self._batch.rows >= self._bounds[0] or self._batch.size >= ARCHIVE_BATCH_BYTES
+        rows_max, bytes_max = self._bounds
+        return self._batch.rows >= rows_max or self._batch.size >= bytes_max
 
     def _due(self) -> bool:
-        _, age_us_max = self._bounds
         since_us = self._batch.since_us
         if since_us is None:
             return False
         # A clock that was set back must not keep rows waiting.
-        return self._full or not 0 <= self._clock.now_us() - since_us < age_us_max
+        return self._full or not 0 <= self._clock.now_us() - since_us < ARCHIVE_BATCH_AGE_US
 
     def _take(self, place: Place) -> int:
         """Read one partition's next messages into the batch, where there is room; return how many."""
