@@ -112,13 +112,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, b
 
 
 def _backtest(
-    cluster: Cluster, settings: SiteSettings, policy: str, *span: str, tasks: int = 2, archive: str | None = None
+    cluster: Cluster, settings: SiteSettings, policy: str, *span: str, archived: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
     folder = Path(settings.data_dir)
     (folder / "tried.toml").write_text(policy)
     options = ["--config", str(folder / "site.toml"), "--policy", str(folder / "tried.toml"), "--out", f"{folder}/out"]
-    options += ["--from", span[0], "--to", span[1], "--address", cluster.dashboard, "--tasks", str(tasks)]
-    options += [] if archive is None else ["--archive", archive]
+    options += ["--from", span[0], "--to", span[1], "--address", cluster.dashboard, "--tasks", "2"]
+    options += [] if archived is None else ["--archive", str(archived)]
     return subprocess.run(
         [sys.executable, "-m", "edge_nodes.cli", "backtest", *options],
         cwd=ROOT,
@@ -155,11 +155,6 @@ def test_a_backtest_on_ray_tells_what_a_policy_would_have_done_with_parts_that_a
     assert f"{DECISIONS} of {DECISIONS} decisions came out as they were" in page
     assert not (Path(settings.data_dir) / "out" / "history").exists()
 
-    one = _backtest(ray_cluster, settings, STRICT, *whole, tasks=1)
-
-    assert one.returncode == 0, one.stderr
-    assert _report(settings) == told
-
 
 def test_a_backtest_of_the_archive_tells_what_the_sites_own_journal_tells(
     ray_cluster: Cluster, settings: SiteSettings, now_us: int, tmp_path: Path
@@ -170,7 +165,7 @@ def test_a_backtest_of_the_archive_tells_what_the_sites_own_journal_tells(
     by_journal = _report(settings)
     archive(settings, tmp_path)
 
-    done = _backtest(ray_cluster, settings, STRICT, *whole, archive=str(tmp_path))
+    done = _backtest(ray_cluster, settings, STRICT, *whole, archived=tmp_path)
 
     assert done.returncode == 0, done.stderr
     by_archive = _report(settings)
