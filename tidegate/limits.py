@@ -84,6 +84,10 @@ ANSWERS_AGE_US: Final = 40 * DAY_US  # as far back as a label still counts: it f
 ANSWERS_MAX: Final = 5_000_000  # ids: eight days at seven decisions a second; 160 MiB
 ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
 
+# --- The tide. ---
+TIDE_RANGES_MAX: Final = 256  # of one lane of one epoch, apart from each other: each cut and restart leaves one at most
+TIDE_BORDERS_KEPT: Final = 64  # running hashes at single records that a second copy of a range is held against
+
 # --- What a machine must have for a site, as `tidegate doctor` judges it. ---
 FLUSH_P50_US_BUDGET: Final = 150  # of the 250 that a decision has at its median, deciding takes the rest
 FLUSH_P99_US_BUDGET: Final = 800  # of the thousand that it has at its 99th percentile

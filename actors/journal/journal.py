@@ -18,7 +18,7 @@ from actors.journal.layout import (
     locator,
     segment_numbers,
 )
-from actors.journal.log import Entry, Head, Item, Log, Part, Place, Position
+from actors.journal.log import Entry, Item, Log, Part, Place, Position
 from actors.journal.ports import Disk
 from actors.journal.segment import Columns, columns, entries, record_bytes
 from actors.journal.shelf import Shelf
@@ -36,6 +36,7 @@ from tidegate.limits import (
     SEGMENT_BYTES_MIN,
 )
 from tidegate.records import DECISION, HEAD_BYTES, Lane, Record
+from tidegate.runs import Head
 
 _READ_BYTES: Final = 1024  # a decision and most events come with one read
 _WINDOW_BYTES: Final = 1024 * 1024  # what `rows` reads at once
