@@ -86,7 +86,22 @@ ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the
 
 # --- The tide. ---
 TIDE_RANGES_MAX: Final = 256  # of one lane of one epoch, apart from each other: each cut and restart leaves one at most
-TIDE_BORDERS_KEPT: Final = 64  # running hashes at single records that a second copy of a range is held against
+TIDE_BORDERS_KEPT: Final = 16  # running hashes at single records that a second copy of a range is held against
+TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
+TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
+TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
+TIDE_QUANTUM_BYTES: Final = 32 * KIB  # a turn of the least lane: a few live frames, a tenth of one of the backlog
+TIDE_POLL_S: Final = 0.1  # how long a record waits for the next look at the journal: below the 250 ms promised
+TIDE_PASSAGE_BYTES_MAX: Final = 4 * MIB  # what is read for a frame: 4,096 decisions are 2.7
+TIDE_LIVE_BEHIND_MAX: Final = 16_384  # four full frames: where live records wait for more, they are a backlog
+TIDE_HELD_MAX: Final = 64  # spans of a lane that the cloud didn't want; more, and the oldest are offered again
+TIDE_HELD_US: Final = 10 * MINUTE_US  # until somebody may have looked
+TIDE_HEAD_EVERY_US: Final = 10 * SECOND_US  # how late the cloud learns what it doesn't have
+TIDE_SAVE_EVERY_US: Final = 5 * SECOND_US  # the journal is trimmed in segments, which take minutes to fill
+TIDE_REFUSED_S: Final = 60.0  # a person has to change something: ask once a minute
+TIDE_RETRY_US_MIN: Final = 200_000  # the first try after a failure: most cuts are a lost packet
+TIDE_RETRY_US_MAX: Final = 60 * SECOND_US  # a thousand sites that come back are some twenty a second
+TIDE_RETRY_MS_MAX: Final = TIDE_RETRY_US_MAX // 1_000  # what the cloud may ask for
 
 # --- What a machine must have for a site, as `tidegate doctor` judges it. ---
 FLUSH_P50_US_BUDGET: Final = 150  # of the 250 that a decision has at its median, deciding takes the rest

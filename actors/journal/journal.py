@@ -36,7 +36,7 @@ from tidegate.limits import (
     SEGMENT_BYTES_MIN,
 )
 from tidegate.records import DECISION, HEAD_BYTES, Lane, Record
-from tidegate.runs import Head
+from tidegate.passages import Head
 
 _READ_BYTES: Final = 1024  # a decision and most events come with one read
 _WINDOW_BYTES: Final = 1024 * 1024  # what `rows` reads at once

@@ -20,7 +20,7 @@ from tidegate.errors import OverloadedError
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import APPEND_BYTES_MAX, RECORD_BODY_BYTES_MAX
 from tidegate.records import DECISION_BODY_BYTES, HEAD_BYTES, SCHEMAS, Kind, Lane, Record, chain
-from tidegate.runs import Head
+from tidegate.passages import Head
 
 Item = tuple[Lane, Kind, bytes]
 """What is to become a record: lane, kind, body."""

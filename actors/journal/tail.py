@@ -28,7 +28,7 @@ from actors.journal.shelf import Shelf
 from tidegate.ids import EpochId
 from tidegate.limits import APPEND_BYTES_MAX, MIB
 from tidegate.records import DECISION, Lane, chain
-from tidegate.runs import Head, Run
+from tidegate.passages import Head, Passage
 
 _WINDOW_BYTES: Final = 2 * MIB + APPEND_BYTES_MAX  # holds the largest append wherever it begins in the first half
 _PLACES_KEPT: Final = 4  # a lane has a live and a backlog reader; the rest is for who asks for a head
@@ -66,18 +66,17 @@ class Tail:
         self._ended: dict[EpochId, tuple[int, ...]] = {}
         self._mark: Mark | None = None
 
-    def refresh(self) -> bool:
-        """Look what there is now; return whether anything became durable since the last look."""
+    def refresh(self, *, everything: bool = False) -> bool:
+        """Look what there is now; return whether anything became durable since the last look.
+
+        `everything`: look for other epochs, too, and for segments that were removed; that lists the folder.
+        """
         before = (list(self._names), self._mark)
         newest = next(reversed(self._names.values()), None)
         self._mark = self._read_mark(newest)
-        if newest is None or self._mark is None or self._mark.segment not in self._numbers[newest.epoch]:
+        if everything or newest is None or self._mark is None or self._mark.segment not in self._numbers[newest.epoch]:
             self._list()
         return before != (list(self._names), self._mark)
-
-    def relist(self) -> None:
-        """Look for epochs and segments that came or went; slower than `refresh`, which sees only the newest epoch."""
-        self._list()
 
     def epochs(self) -> tuple[EpochId, ...]:
         """Return the epochs, oldest first; the last is the one a gate writes to."""
@@ -113,7 +112,7 @@ class Tail:
 
     def read(
         self, epoch: EpochId, lane: Lane, first: int, *, through: int, records_max: int, bytes_max: int
-    ) -> Run | None:
+    ) -> Passage | None:
         """Return the run that begins at `first`, or at the first record behind it that can be read.
 
         At most `records_max` records of `bytes_max` bytes together, but one at least. None: nothing of `first` to
@@ -144,7 +143,7 @@ class Tail:
         self._keep(epoch, lane, place)
         if begun is None:
             return None
-        return Run(epoch, lane, begun.seq, seq - 1, begun.pos, start, before, b"".join(parts))
+        return Passage(epoch, lane, begun.seq, seq - 1, begun.pos, start, before, b"".join(parts))
 
     # Where to begin.
 

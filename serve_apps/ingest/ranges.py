@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from tidegate.limits import TIDE_BORDERS_KEPT, TIDE_RANGES_MAX
 from tidegate.records import CHAIN_START
-from tidegate.runs import UNKNOWN, Span, missing
+from tidegate.passages import UNKNOWN, Span, missing
 
 
 class Verdict(StrEnum):

@@ -13,7 +13,7 @@ from actors.journal.tail import Tail
 from tests.unit.journal.conftest import Rig
 from tidegate.ids import EpochId
 from tidegate.records import CHAIN_START, Kind, Lane, Record, chain, event_body
-from tidegate.runs import Run
+from tidegate.passages import Passage
 
 MANY = 1 << 40
 
@@ -23,7 +23,7 @@ def expected(rig: Rig, epoch_index: int, lane: Lane) -> list[Record]:
     return [record for at, record in rig.entries() if at >> 50 == epoch_index and record.lane is lane]
 
 
-def runs(tail: Tail, epoch: EpochId, lane: Lane, records_max: int = 7, bytes_max: int = MANY) -> list[Run]:
+def runs(tail: Tail, epoch: EpochId, lane: Lane, records_max: int = 7, bytes_max: int = MANY) -> list[Passage]:
     found, seq, last = [], 1, tail.last(epoch, lane)
     while seq <= last:
         run = tail.read(epoch, lane, seq, through=last, records_max=records_max, bytes_max=bytes_max)

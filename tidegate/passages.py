@@ -1,4 +1,4 @@
-"""Runs: contiguous records of one lane of one epoch, as an uplink reads them and a frame carries them."""
+"""Passages of a journal: contiguous records of one lane of one epoch, as an uplink reads them for its frames."""
 
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ class Head(NamedTuple):
     chain: bytes
 
 
-class Run(NamedTuple):
+class Passage(NamedTuple):
     """Records `first` through `last`; `pos` is the first one's position, `before` and `after` the running hashes.
 
     `canonical` are the records' canonical bytes, one behind the other.
