@@ -1,1 +1,1 @@
-"""The applications of the cloud, one Ray Serve application a room. The first, ingest, comes with the tide."""
+"""The applications of the cloud, one Ray Serve application a room, and the plumbing that they share."""

@@ -170,6 +170,22 @@ TRIALS_MAX: Final = 200  # of one search: more find what these weeks, not the ne
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
 SUBMIT_PAUSE_S: Final = 1.0
 
+# --- The cloud's log. ---
+LOG_MESSAGE_BYTES_MAX: Final = 960 * KIB  # a frame of the largest size with room; a Kafka client takes 1,000,000 untold
+LOG_COMMIT_BYTES_MAX: Final = 8 * MIB  # nine of the largest frames: a commit takes a fraction of a second
+LOG_COMMIT_MESSAGES_MAX: Final = 10_000  # messages and cursors: a commit of small live frames of a thousand sites
+LOG_KEY_BYTES_MAX: Final = 256  # site, gate and epoch with their signs are under 120
+LOG_NAME_CHARS_MAX: Final = 120  # half of what Kafka takes for a topic, since names of our own are put before some
+LOG_PARTITIONS_MAX: Final = 1_024  # each costs its readers a fetch, and the log a place
+LOG_CURSOR_NAME_BYTES_MAX: Final = 256  # site, gate, epoch and lane
+LOG_CURSOR_BYTES_MAX: Final = 64 * KIB  # a thousand ranges that don't touch
+LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
+LOG_BUSY_S_MAX: Final = 5.0  # a SQLite log is written and trimmed in milliseconds: whoever waits longer is told
+LOG_POLL_S: Final = 0.01  # how soon a waiting reader of a SQLite log sees a commit; looking takes 20 µs
+LOG_CHECKED_BYTES_MAX: Final = 256 * MIB  # a SQLite log up to here is walked whole when opened: a quarter second
+LOG_WAL_BYTES: Final = 32 * MIB  # written ahead before a SQLite log takes it to its place; four of the largest commits
+LOG_TRIM_MESSAGES: Final = 64  # dropped in one step: a committer waits for no more
+
 # --- Backtests. ---
 BACKTEST_BATCH_ROWS: Final = 65_536  # 45 MB as rows; what a batch costs beside its rows doesn't show any more
 BACKTEST_PART_ROWS: Final = 500_000  # a second or two of work: progress is seen, and a lost task costs little
@@ -177,6 +193,17 @@ BACKTEST_PARTS_MAX: Final = 64  # of a range: more would only add starts
 BACKTEST_TASKS_MAX: Final = 64  # at a time, each about 300 MB
 BACKTEST_CARDS_MAX: Final = 100_000  # newly declined good cards that are told apart: 20 MB; nobody reads more
 BACKTEST_EXAMPLES: Final = 10  # of each kind: what a person looks up before activating a policy
+
+# --- Frames: what a site sends up. ---
+FRAME_BYTES_MAX: Final = 900 * KIB  # a message of Kafka may have 1 MiB by default, its own head included
+FRAME_RECORDS_MAX: Final = 4_096  # 0.4 MiB of decisions, 15 ms of the cloud: larger ones are hardly smaller a record
+FRAME_CANONICAL_BYTES_MAX: Final = 8 * MIB  # three times as many decisions as fit: room for events
+FRAME_HEADER_BYTES_MAX: Final = 4 * KIB  # of frames and heads: all fields at their longest are 3 KiB
+FRAME_COLUMNS_BYTES_OVER: Final = 64 * KIB  # columns beyond their records: metadata, padding, bitmaps of some writers
+FRAME_METADATA_BYTES_MAX: Final = 32 * KIB  # what says where 41 columns are takes 3 KiB, what they are called 5
+FRAMES_BODY_BYTES_MAX: Final = 4 * MIB  # of one request: four frames of the largest size, a dozen of decisions
+HEAD_VERSIONS_MAX: Final = 16  # bundle, lists, policy, configuration, release, and what else joins them
+HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
 
 # --- The stream that shows a site. ---
 STREAM_ATTEMPTS_MAX: Final = 12  # with the delays below about 40 s: a site's restart is over by then
@@ -197,9 +224,17 @@ if COMMIT_PENDING_BYTES_MAX < APPEND_BYTES_MAX:
     raise AssertionError("one append must fit what may wait for a flush")
 if JOURNAL_BYTES_MAX < 10 * JOURNAL_RESERVE_BYTES:
     raise AssertionError("the reserve must be a small part of the journal")
+if FRAMES_BODY_BYTES_MAX < 4 * FRAME_BYTES_MAX:
+    raise AssertionError("a request must hold several of the largest frames")
+if FRAME_CANONICAL_BYTES_MAX < APPEND_BYTES_MAX:
+    raise AssertionError("the records of the largest append must fit a frame")
 if IDEMPOTENCY_AGE_US <= OCCURRED_BEHIND_US_MAX:
     raise AssertionError("a payment handed in after the longest cut must still find its first answer")
 if ANSWERS_MAX % ANSWERS_GENERATIONS:
     raise AssertionError("generations share the ids equally")
 if ANSWERS_AGE_US < IDEMPOTENCY_AGE_US:
     raise AssertionError("a retry must find its answer for as long as is promised")
+if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
+    raise AssertionError("a commit must hold many of the largest messages")
+if LOG_MESSAGE_BYTES_MAX < 900 * KIB + LOG_KEY_BYTES_MAX:
+    raise AssertionError("the largest frame must fit a message")
