@@ -35,8 +35,8 @@ from tidegate.limits import (
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
 )
-from tidegate.records import DECISION, HEAD_BYTES, Lane, Record
 from tidegate.passages import Head
+from tidegate.records import DECISION, HEAD_BYTES, Lane, Record
 
 _READ_BYTES: Final = 1024  # a decision and most events come with one read
 _WINDOW_BYTES: Final = 1024 * 1024  # what `rows` reads at once

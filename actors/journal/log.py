@@ -19,8 +19,8 @@ from actors.journal.layout import (
 from tidegate.errors import OverloadedError
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import APPEND_BYTES_MAX, RECORD_BODY_BYTES_MAX
-from tidegate.records import DECISION_BODY_BYTES, HEAD_BYTES, SCHEMAS, Kind, Lane, Record, chain
 from tidegate.passages import Head
+from tidegate.records import DECISION_BODY_BYTES, HEAD_BYTES, SCHEMAS, Kind, Lane, Record, chain
 
 Item = tuple[Lane, Kind, bytes]
 """What is to become a record: lane, kind, body."""

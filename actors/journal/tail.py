@@ -27,8 +27,8 @@ from actors.journal.segment import Stretch, heads, stretches
 from actors.journal.shelf import Shelf
 from tidegate.ids import EpochId
 from tidegate.limits import APPEND_BYTES_MAX, MIB
-from tidegate.records import DECISION, Lane, chain
 from tidegate.passages import Head, Passage
+from tidegate.records import DECISION, Lane, chain
 
 _WINDOW_BYTES: Final = 2 * MIB + APPEND_BYTES_MAX  # holds the largest append wherever it begins in the first half
 _PLACES_KEPT: Final = 4  # a lane has a live and a backlog reader; the rest is for who asks for a head

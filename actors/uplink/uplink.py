@@ -7,7 +7,7 @@ next cursor puts it right. It never sends beyond what is durable.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -36,6 +36,13 @@ from tidegate.tide import FRAMES_PATH, HEADS_PATH, Answer, Status
 
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
 HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
+
+
+class Whose(NamedTuple):
+    """Whose journal it is."""
+
+    site: SiteId
+    gate: GateId
 
 
 @dataclass(slots=True)
@@ -71,8 +78,7 @@ class Uplink:
     def __init__(
         self,
         *,
-        site: SiteId,
-        gate: GateId,
+        whose: Whose,
         journal: Journal,
         carrier: Carrier,
         memory: Memory,
@@ -81,7 +87,7 @@ class Uplink:
         entropy: Entropy,
         versions: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._site, self._gate = site, gate
+        self._whose = whose
         self._journal, self._carrier, self._memory = journal, carrier, memory
         self._signer, self._clock, self._versions = signer, clock, versions
         self._lanes = Lanes()
@@ -139,7 +145,7 @@ class Uplink:
         if passage is None or passage.first > span.first:
             self._lanes.lose(wanted.key, Span(span.first, span.last if passage is None else passage.first - 1))
             return True
-        origin = Origin(self._site, self._gate, epoch)
+        origin = Origin(self._whose.site, self._whose.gate, epoch)
         for frame in encode_all(origin, passage.canonical, passage.before, self._signer, layout=OF_LANE[lane]):
             size = len(frame.data) + 4
             if load.frames and load.size + size > credit:
@@ -172,8 +178,8 @@ class Uplink:
         for epoch in self._journal.epochs():
             heads = {lane: self._journal.head(epoch, lane) for lane in LANES}
             head = Head(
-                site=self._site,
-                gate=self._gate,
+                site=self._whose.site,
+                gate=self._whose.gate,
                 epoch=epoch,
                 key=self._signer.key,
                 heads={int(lane): LaneHead(seq=at.seq, chain=at.chain.hex()) for lane, at in heads.items()},

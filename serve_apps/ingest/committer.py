@@ -170,9 +170,7 @@ class Committer:
         if staged:
             self._write(writer, messages, {"/".join(origin): held.to_bytes() for origin, held in staged.items()})
             self._held |= staged
-        return [
-            Outcome(result, self._told(brought)) for brought, result in zip(requests, results, strict=True)
-        ]
+        return [Outcome(result, self._told(brought)) for brought, result in zip(requests, results, strict=True)]
 
     def close(self) -> None:
         """Let go of the stream."""
@@ -217,9 +215,7 @@ class Committer:
     def _claimed(self, held: Holding, head: Head) -> Holding:
         """Return what is known once a site has said how far its journal reaches."""
         now_us = self._clock.now_us()
-        claims = {
-            Lane(lane): Claim(said.seq, bytes.fromhex(said.chain), now_us) for lane, said in head.heads.items()
-        }
+        claims = {Lane(lane): Claim(said.seq, bytes.fromhex(said.chain), now_us) for lane, said in head.heads.items()}
         forked = any(held.ranges(lane).contradicts(claim) for lane, claim in claims.items())
         kept = {lane: _older(held, lane, claim) for lane, claim in claims.items()}
         return replace(
@@ -240,7 +236,7 @@ _DONE: Final = Result(status=Status.COMMITTED)
 
 
 def _older(held: Holding, lane: Lane, claim: Claim) -> Claim:
-    """Return the older claim for as long as what it names isn't there: a gap's age counts from when it was first told."""
+    """Return the older claim for as long as what it names isn't there: a gap is as old as what first told of it."""
     before = held.claims.get(lane)
     if before is None or not held.ranges(lane).missing(before.seq) or before.seq > claim.seq:
         return claim

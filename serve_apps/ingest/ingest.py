@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from serve_apps.ingest.committer import FORKED, Brought, Outcome
+from serve_apps.ingest.committer import Brought, Outcome
 from serve_apps.ingest.intake import Admitted, Unwanted, admit, admit_head
 from serve_apps.ingest.ports import Case, Keys, Quarantine
 from tidegate.clock import Clock
@@ -113,4 +113,3 @@ class Ingest:
         head: Head = admit_head(body, self._keys)
         outcome = self._commit([head])
         return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=FRAMES_BODY_BYTES_MAX)
-

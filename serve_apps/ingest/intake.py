@@ -1,18 +1,18 @@
-"""The intake: takes a request apart, and lets in only frames that an enrolled site signed and that hold what they say."""
+"""The intake: takes a request apart, and lets in only what an enrolled site signed and what holds what it says."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from serve_apps.ingest.ports import Keys
-from tidegate.frames import Frame, FrameError, Head, Header, SignedHead, parse, records, unpacked, verify
+from tidegate.frames import Frame, FrameError, Head, Header, SignedHead, parse, public_key, records, unpacked, verify
 from tidegate.tide import Status
 
 UNKNOWN_KEY: Final = "unknown_key"
 REVOKED_KEY: Final = "revoked_key"
 OTHER_SITE: Final = "other_site"
+
+
 class Unwanted(NamedTuple):
     """A frame that isn't let in, and why; `header` where it could be read."""
 
@@ -52,7 +52,7 @@ def admit_head(data: bytes, keys: Keys) -> Head:
         UnwantedError: its key is unknown, revoked, or another site's.
     """
     signed = SignedHead.parse(data)
-    verify(signed, _key(signed.header.site, signed.header.key, keys))
+    verify(signed, public_key(_key(signed.header.site, signed.header.key, keys)))
     return signed.header
 
 
@@ -69,7 +69,7 @@ def _one(data: bytes, keys: Keys) -> Admitted | Unwanted:
     try:
         frame = parse(data)
         header = frame.header
-        verify(frame, _key(header.site, header.key, keys))
+        verify(frame, public_key(_key(header.site, header.key, keys)))
     except UnwantedError as error:
         return Unwanted(Status.REFUSED, error.word, error.message, header, data)
     except FrameError as error:  # nobody whom the cloud knows has vouched for these bytes: nothing is kept
@@ -81,7 +81,7 @@ def _one(data: bytes, keys: Keys) -> Admitted | Unwanted:
     return Admitted(frame)
 
 
-def _key(site: str, key_id: str, keys: Keys) -> Ed25519PublicKey:
+def _key(site: str, key_id: str, keys: Keys) -> bytes:
     key = keys.key(key_id)
     if key is None:
         raise UnwantedError(UNKNOWN_KEY, f"no site has enrolled the key {key_id}: enrol {site}")
@@ -89,4 +89,4 @@ def _key(site: str, key_id: str, keys: Keys) -> Ed25519PublicKey:
         raise UnwantedError(OTHER_SITE, f"the key {key_id} is not one of {site}")
     if key.revoked_us is not None:
         raise UnwantedError(REVOKED_KEY, f"the key {key_id} of {site} was revoked: {key.why}")
-    return Ed25519PublicKey.from_public_bytes(key.public)
+    return key.public

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import NamedTuple, Self
 
 from tidegate.limits import TIDE_BORDERS_KEPT, TIDE_RANGES_MAX
-from tidegate.records import CHAIN_START
 from tidegate.passages import UNKNOWN, Span, missing
+from tidegate.records import CHAIN_START
 
 
 class Verdict(StrEnum):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from serve_apps.ingest.ranges import Claim, Range, Ranges, Verdict
 from tidegate.limits import TIDE_RANGES_MAX
-from tidegate.records import CHAIN_START, chain
 from tidegate.passages import UNKNOWN, Span
+from tidegate.records import CHAIN_START, chain
 
 
 def history(length: int, secret: bytes = b"") -> list[bytes]:

@@ -12,8 +12,8 @@ from actors.journal.layout import CHAIN_UNKNOWN
 from actors.journal.tail import Tail
 from tests.unit.journal.conftest import Rig
 from tidegate.ids import EpochId
-from tidegate.records import CHAIN_START, Kind, Lane, Record, chain, event_body
 from tidegate.passages import Passage
+from tidegate.records import CHAIN_START, Kind, Lane, Record, chain, event_body
 
 MANY = 1 << 40
 
