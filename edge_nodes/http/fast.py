@@ -14,11 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from actors.gate.service import Begun, Service, late_by_s
-from edge_nodes.http.keys import Caller, Keyring, Scope
-from edge_nodes.http.problem import PRIVATE, document, invalid, refused, render
 from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply, head_of
 from edge_nodes.http.repeats import Place, batch_says_twice, said_twice, says_twice
 from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError, joined
+from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import (
     BATCH_BODY_BYTES_MAX,
     BATCH_ITEMS_MAX,
@@ -28,6 +27,7 @@ from tidegate.limits import (
     INFLIGHT_REQUESTS_MAX,
 )
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.problem import PRIVATE, document, invalid, refused, render
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

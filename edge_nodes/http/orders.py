@@ -11,10 +11,10 @@ from pydantic_core import from_json
 
 from actors.gate.service import Service
 from edge_nodes.http.fast import BodyTooLargeError, BodyTooSlowError, MediaTypeError
-from edge_nodes.http.keys import Caller, Scope
-from edge_nodes.http.problem import invalid
 from tidegate.errors import FieldError, InvalidError
+from tidegate.keys import Caller, Scope
 from tidegate.limits import LISTS_BYTES_MAX, LISTS_S_MAX, POLICY_BYTES_MAX
+from tidegate.problem import invalid
 
 WHY_CHARS_MAX: Final = 400
 Need = Callable[..., Callable[[Request], Caller]]

@@ -13,6 +13,7 @@ from actors.gate.gate import Gate
 from actors.journal.memory import MemoryDisk
 from actors.journal.reader import Reader
 from actors.journal.tail import Tail
+from actors.uplink.memory import MemoryFile
 from actors.uplink.ports import NoWayError, Reply
 from actors.uplink.uplink import Uplink, Whose
 from serve_apps.ingest.committer import TOPICS, Committer
@@ -135,21 +136,6 @@ class Network:
             return Reply(503, error.delay_s, b"")
 
 
-class File:
-    """The uplink's small file, with a disk under it that may be full."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def load(self) -> bytes:
-        """Return what was saved last."""
-        return self.data
-
-    def save(self, data: bytes) -> None:
-        """Keep it."""
-        self.data = data
-
-
 @dataclass
 class Site:
     """A gate and its uplink; either may be killed alone."""
@@ -166,7 +152,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.gate: Gate = self.house.start()
-        self.memory = File()
+        self.memory = MemoryFile()
         self.restart_uplink()
 
     def restart_uplink(self) -> None:
@@ -211,7 +197,6 @@ class Site:
 
     def durable(self) -> dict[RecordKey, bytes]:
         """Return every record that the site's journal holds, durably, of all its epochs."""
-        self.gate.journal.commit()
         reader = Reader(self.house.journal_disk)
         return {
             (self.name, reader.epoch_of(at), int(record.lane), record.seq): record.to_bytes()
@@ -250,6 +235,7 @@ class World:
         self.cloud.faults = 0.0
         for site in self.sites:
             site.network.cut, site.network.bad = False, 0.0
+            site.gate.journal.commit()
 
     def until_quiet(self) -> None:
         """Let the uplinks work until none has anything to send."""

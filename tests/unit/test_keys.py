@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from edge_nodes.http.keys import ANY_MERCHANT, PREFIX, Caller, KeyFile, Keyring, Scope, dump_keys, make_key, parse_keys
 from tidegate.errors import ForbiddenError, SettingsError, UnauthenticatedError
+from tidegate.keys import ANY_MERCHANT, PREFIX, Caller, KeyFile, Keyring, Scope, dump_keys, make_key, parse_keys
 from tidegate.limits import API_KEYS_MAX
 
 SECRET, STORED = make_key("till", frozenset({Scope.DECIDE}), Random(1).randbytes, frozenset({"m-1"}))
