@@ -10,13 +10,16 @@ A site makes these tables of its journal, an archive of what the sites sent. `so
     bundles    each model that decisions name and is still known, and when it was trained
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 
-from tidegate.records import DECISION, SCHEMAS, Lane
+from tidegate.lists import ListsActivation
+from tidegate.policy.active import Activation
+from tidegate.records import DECISION, SCHEMAS, Lane, Record
 from tidegate.wire import decision_columns, decision_schema, fill
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
@@ -91,6 +94,33 @@ def decisions_batch(source: str, rows: Rows, columns: Iterable[str] = BACKTEST_C
 def batch_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     """Return rows of one of the smaller tables as columns."""
     return pa.RecordBatch.from_pylist(list(rows), schema=schema_of(table))
+
+
+def label_row(source: str, record: Record) -> dict[str, Any]:
+    """Return what a `LABEL_RECEIVED` record says as a row of `labels`.
+
+    Raises:
+        ValueError: it isn't such a record.
+    """
+    values = record.values()
+    values.pop("source", None)  # who says so; here it is whose journal has it
+    return {**values, "source": source, "received_us": record.time_us}
+
+
+def lists_row(source: str, told: ListsActivation, from_us: int) -> dict[str, Any]:
+    """Return lists that became active as a row of `lists`, without their text and until when they held."""
+    return {
+        "source": source,
+        "version": told.version,
+        "lists": told.lists,
+        "from_us": from_us,
+        "as_of_us": told.as_of_us,
+    }
+
+
+def policy_row(source: str, told: Activation, from_us: int) -> dict[str, Any]:
+    """Return a policy that became active as a row of `policies`."""
+    return {"source": source, "policy": told.policy, "from_us": from_us, "terms": json.dumps(told.terms)}
 
 
 def rows_of(batch: pa.RecordBatch) -> Rows:

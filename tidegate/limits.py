@@ -207,6 +207,24 @@ FRAMES_BODY_BYTES_MAX: Final = 4 * MIB  # of one request: four frames of the lar
 HEAD_VERSIONS_MAX: Final = 16  # bundle, lists, policy, configuration, release, and what else joins them
 HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
 
+# --- The archive. ---
+REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
+ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row
+ARCHIVE_BATCH_AGE_US: Final = 5 * SECOND_US  # so long whoever asks waits; shorter makes files faster than they merge
+ARCHIVE_READ_BYTES: Final = 8 * MIB  # of one partition at a time: a full batch is about this, compressed
+ARCHIVE_READ_MESSAGES: Final = 64  # of one partition at a time: a live site's frames are small
+ARCHIVE_DAY_MAX: Final = 47_482  # 2100-01-01 in days since 1970: a site's time beyond it is a fault, not a folder
+ARCHIVE_FILES_MAX: Final = 64  # of one day before they are merged: each costs a reader about a millisecond
+ARCHIVE_FILE_BYTES: Final = 64 * MIB  # a merged file: an hour of a busy site; larger ones are rewritten too often
+ARCHIVE_ROW_GROUP_ROWS: Final = 65_536  # as a batch: merging keeps each group's span of time as short as it was
+ARCHIVE_CHECKPOINT_COMMITS: Final = 64  # a start reads so many log files at the most
+ARCHIVE_PROVEN_COMMITS: Final = 8  # newest ones that a start proves and syncs; one at a time is ever in doubt
+ARCHIVE_COMMIT_RETRIES: Final = 3  # another commit came first: merging is the only other one
+ARCHIVE_RETENTION_DAYS: Final = 90  # old versions: a training's and a backtest's stay readable for a quarter
+ARCHIVE_WINDOW_ROWS: Final = 4 * BACKTEST_BATCH_ROWS  # sorted at a time by who reads: 180 MB
+QUERY_ROWS_DEFAULT: Final = 100  # a screen or two
+QUERY_ROWS_MAX: Final = 1_000_000  # a file for a spreadsheet; more is work for a program of its own
+
 # --- The stream that shows a site. ---
 STREAM_ATTEMPTS_MAX: Final = 12  # with the delays below about 40 s: a site's restart is over by then
 STREAM_RETRY_DELAY_S_MIN: Final = 0.05
@@ -240,3 +258,7 @@ if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
     raise AssertionError("a commit must hold many of the largest messages")
 if LOG_MESSAGE_BYTES_MAX < 900 * KIB + LOG_KEY_BYTES_MAX:
     raise AssertionError("the largest frame must fit a message")
+if ARCHIVE_RETENTION_DAYS * DAY_US < REPLAY_WINDOW_US:
+    raise AssertionError("what a replay may ask for must not have been vacuumed")
+if ARCHIVE_FILES_MAX > ARCHIVE_CHECKPOINT_COMMITS:
+    raise AssertionError("merging must come no later than the checkpoint that counts on it")

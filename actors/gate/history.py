@@ -1,6 +1,5 @@
 """What a journal says of the past, as the tables of `tidegate.history`: for backtests. Needs no running gate."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from actors.journal.reader import Reader
 from actors.journal.segment import Columns
 from tidegate.clock import rfc3339
 from tidegate.errors import NotFoundError
-from tidegate.history import Table, batch_of, decisions_batch
+from tidegate.history import Table, batch_of, decisions_batch, label_row, lists_row, policy_row
 from tidegate.ids import GateId, SiteId
 from tidegate.limits import BACKTEST_BATCH_ROWS
 from tidegate.lists import ListsActivation
@@ -131,9 +130,7 @@ class JournalHistory:
     def _say(self, source: str, record: Record) -> None:
         match record.kind:
             case Kind.LABEL_RECEIVED if record.time_us >= self._from_us:
-                values = record.values()
-                del values["source"]  # who says so; here it is whose journal has it
-                self._labels.append({**values, "source": source, "received_us": record.time_us})
+                self._labels.append(label_row(source, record))
             case Kind.LISTS_ACTIVATED:
                 held = self._lists.setdefault(source, [])
                 if held:
@@ -160,9 +157,7 @@ class JournalHistory:
         for source, held in self._lists.items():
             for told, from_us, to_us in held:
                 if told.version and (source, told.version) in self._named["lists"]:
-                    named = {"source": source, "version": told.version, "lists": told.lists}
-                    times = {"from_us": from_us, "to_us": to_us, "as_of_us": told.as_of_us}
-                    yield {**named, **times, "text": self._text(told, to_us)}
+                    yield lists_row(source, told, from_us) | {"to_us": to_us, "text": self._text(told, to_us)}
 
     def _text(self, told: ListsActivation, to_us: int) -> str:
         try:
@@ -179,4 +174,4 @@ class JournalHistory:
     def _told_policies(self) -> Iterator[dict[str, Any]]:
         for policy in sorted(self._named["policies"] & self._policies.keys()):
             source, from_us, activation = self._policies[policy]
-            yield {"source": source, "policy": policy, "from_us": from_us, "terms": json.dumps(activation.terms)}
+            yield policy_row(source, activation, from_us)

@@ -1,0 +1,94 @@
+"""`python -m serve_apps.archive`, which `tidegate archive` runs: questions, proof and upkeep of an archive."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from serve_apps.archive.delta import open_store, opened
+from serve_apps.archive.query import Questions, kept
+from serve_apps.archive.render import FORMATS
+from tidegate.archived import KEPT, Pin
+from tidegate.errors import TidegateError
+from tidegate.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
+
+
+def _query(options: argparse.Namespace) -> int:
+    answer = Questions(options.archive, options.version).ask(options.sql, options.limit)
+    sys.stdout.write(FORMATS[options.format](answer))
+    if answer.more:
+        sys.stderr.write(f"the first {options.limit:,} rows; --limit shows more\n")
+    return 0
+
+
+def _version(options: argparse.Namespace) -> int:
+    tables = opened(options.archive)
+    sys.stdout.write(f"{Pin(**{table: tables[table].version() for table in KEPT})}\n")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Count every row; a repeated record is an error, a missing one may still be on its way."""
+    told = kept(Questions(options.archive, options.version), QUERY_ROWS_MAX)
+    for each in told:
+        line = f"{each.source}.L{int(each.lane)}  {each.rows:,} rows, {each.first} to {each.last}"
+        sys.stdout.write(f"{line}, {each.missing:,} not there yet, {each.repeated:,} repeated\n")
+    return 1 if any(each.repeated for each in told) else 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    opened(options.archive)  # an archive that isn't there isn't made here
+    store = open_store(options.archive)
+    for table in KEPT:
+        merged, gone = store.merge(table), store.tidy(table)
+        sys.stdout.write(f"{table}: {merged:,} files merged, {len(gone):,} beyond the retention removed\n")
+    return 0
+
+
+def _pin(text: str) -> Pin:
+    pin = Pin.parse(text)
+    if pin is None:
+        raise argparse.ArgumentTypeError("a version is seven numbers, such as 41.40.7.1.1.1.2: see `archive version`")
+    return pin
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= QUERY_ROWS_MAX:
+        raise argparse.ArgumentTypeError(f"must be 1 to {QUERY_ROWS_MAX}")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    made = argparse.ArgumentParser(prog="tidegate archive", description=__doc__)
+    commands = made.add_subparsers(required=True)
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--archive", type=Path, default=Path("var/cloud/archive"), help="the archive's folder")
+    pinned = argparse.ArgumentParser(add_help=False)
+    pinned.add_argument("--version", type=_pin, help="as `version` told it; else as it is now")
+    query = commands.add_parser("query", parents=[where, pinned], help="ask in SQL")
+    query.add_argument("sql", help="for example: SELECT outcome, count(*) FROM decisions GROUP BY outcome")
+    query.add_argument("--limit", type=_rows, default=QUERY_ROWS_DEFAULT, help="rows to show at the most")
+    query.add_argument("--format", choices=FORMATS, default="table")
+    query.set_defaults(run=_query)
+    commands.add_parser("version", parents=[where], help="name the archive as it is now").set_defaults(run=_version)
+    verify = commands.add_parser("verify", parents=[where, pinned], help="count all records; none may be there twice")
+    verify.set_defaults(run=_verify)
+    compact = commands.add_parser("compact", parents=[where], help="merge small files, remove what is beyond retention")
+    compact.set_defaults(run=_compact)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the process's status."""
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except TidegateError as error:
+        sys.stderr.write(f"tidegate: {error.message}\n")
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Takes committed frames from the log, in order, and puts them into the tables, each row once.
+
+Where a partition goes on is said by the table that has a row of each of its records, in the commit that made those
+rows. Nothing else is remembered: a consumer that is killed anywhere begins again from there, and tables that were
+written before it leave out what they have. The log is told afterwards, and only so that it may be trimmed.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from serve_apps.archive.archive import CURSORS, TOPICS, rows_of
+from serve_apps.archive.ports import Piece, Store, UndecodableError
+from serve_apps.plumbing.stream.ports import Consumers, OutOfRangeError, Place, Reader, Stored
+from tidegate.archived import KEPT, Kept
+from tidegate.clock import Clock
+from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_ROWS, ARCHIVE_READ_BYTES, ARCHIVE_READ_MESSAGES
+
+NAME: Final = "archive"
+"""What the log knows this consumer by."""
+_LOG: Final = logging.getLogger(__name__)
+_ORDER: Final = sorted(KEPT, key=lambda table: table in CURSORS.values())
+"""Tables in the order in which a batch is written: those that say where to go on are last."""
+
+
+def app_of(place: Place) -> str:
+    """Return what a partition's position is called in a table's log."""
+    return f"{place[0]}/{place[1]}"
+
+
+class Step(NamedTuple):
+    """What one step did: messages taken from the log, and rows made durable."""
+
+    messages: int
+    rows: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was read and isn't written yet; `ends` are where its partitions go on behind it."""
+
+    pieces: dict[Kept, list[Piece]] = field(default_factory=dict)
+    ends: dict[Place, int] = field(default_factory=dict)
+    rows: int = 0
+    since_us: int | None = None
+
+
+class Consumer:
+    """The reader of all partitions of the archive's topics; one thread's. It registers itself with the log."""
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        consumers: Consumers,
+        store: Store,
+        clock: Clock,
+        rows_max: int = ARCHIVE_BATCH_ROWS,
+        age_us_max: int = ARCHIVE_BATCH_AGE_US,
+    ) -> None:
+        self._reader = reader
+        self._consumers = consumers
+        self._store = store
+        self._clock = clock
+        self._bounds = rows_max, age_us_max
+        self._next: dict[Place, int] = {}
+        self._halted: dict[Place, str] = {}
+        self._batch = _Batch()
+        consumers.register(NAME, TOPICS)
+        self._places = [(topic, number) for topic in TOPICS for number in range(reader.partitions(topic))]
+
+    @property
+    def halted(self) -> Mapping[Place, str]:
+        """Partitions that were stopped, and why: each is an alarm, and none goes on before somebody has mended it."""
+        return self._halted
+
+    def step(self) -> Step:
+        """Read what is there, and write what is enough or has waited long enough.
+
+        Raises:
+            TemporaryError: the log can't be asked, or a commit didn't come through; the next step begins again from
+                what is durable.
+        """
+        try:
+            return Step(sum(map(self._take, self._places)), self._write() if self._due() else 0)
+        except BaseException:
+            self._forget()
+            raise
+
+    def flush(self) -> int:
+        """Write all that was read, then tell the log; return how many rows were new.
+
+        Raises:
+            TemporaryError: as `step`.
+        """
+        try:
+            return self._write()
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        self._next.clear()
+        self._batch = _Batch()
+
+    def _write(self) -> int:
+        batch, self._batch = self._batch, _Batch()
+        new = sum(self._store.append(table, batch.pieces[table]) for table in _ORDER if table in batch.pieces)
+        if batch.ends:
+            self._consumers.store(NAME, batch.ends)
+        return new
+
+    def _due(self) -> bool:
+        rows_max, age_us_max = self._bounds
+        since_us = self._batch.since_us
+        if since_us is None:
+            return False
+        # A clock that was set back must not keep rows waiting.
+        return self._batch.rows >= rows_max or not 0 <= self._clock.now_us() - since_us < age_us_max
+
+    def _take(self, place: Place) -> int:
+        """Read one partition's next messages into the batch, where there is room; return how many."""
+        if place in self._halted or self._batch.rows >= self._bounds[0]:
+            return 0
+        if place not in self._next:
+            self._next[place] = self._store.offset(CURSORS[TOPICS[place[0]]], app_of(place)) + 1
+        taken = 0
+        for stored in self._read(place):
+            if self._batch.rows >= self._bounds[0] or not self._add(place, stored):
+                break
+            taken += 1
+        return taken
+
+    def _read(self, place: Place) -> list[Stored]:
+        """Return a partition's next messages; halt it where the log doesn't hold them."""
+        most, bytes_max = ARCHIVE_READ_MESSAGES, ARCHIVE_READ_BYTES
+        try:
+            return self._reader.read(*place, self._next[place], messages_max=most, bytes_max=bytes_max)
+        except OutOfRangeError as error:
+            self._halt(place, error.message)
+            return []
+
+    def _add(self, place: Place, stored: Stored) -> bool:
+        """Add one message's rows to the batch, or halt the partition; tell which."""
+        lane = TOPICS[place[0]]
+        try:
+            rows = rows_of(stored.value, lane)
+        except UndecodableError as error:
+            self._halt(place, f"offset {stored.offset}: {error.message}")
+            return False
+        for table, batch in rows.items():
+            self._batch.pieces.setdefault(table, []).append(Piece(app_of(place), stored.offset, batch))
+        self._batch.rows += rows[CURSORS[lane]].num_rows
+        self._batch.ends[place] = self._next[place] = stored.offset + 1
+        if self._batch.since_us is None:
+            self._batch.since_us = self._clock.now_us()
+        return True
+
+    def _halt(self, place: Place, why: str) -> None:
+        self._halted[place] = why
+        _LOG.error("archive: %s stopped: %s", app_of(place), why)

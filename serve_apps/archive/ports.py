@@ -1,0 +1,57 @@
+"""What the archive needs from outside beside the log: tables to put rows into."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+from tidegate.archived import Artifact, Kept, Pin
+from tidegate.errors import PermanentError, TemporaryError
+
+
+class ArchiveError(PermanentError):
+    """An archive that isn't there, is damaged, or was made by another program; the message says what to do."""
+
+    code = "ARCHIVE_REFUSED"
+
+
+class UndecodableError(PermanentError):
+    """A committed frame that can't be decoded: a bug here or at the ingest. Its partition stops until it is mended."""
+
+    code = "FRAME_UNDECODABLE"
+
+
+class UnavailableError(TemporaryError):
+    """A commit didn't come through: its rows aren't there or not durable yet, and its offsets aren't acknowledged."""
+
+    code = "ARCHIVE_UNAVAILABLE"
+
+
+class Piece(NamedTuple):
+    """Rows of one message for one table."""
+
+    app: str
+    offset: int
+    batch: pa.RecordBatch
+
+
+class Store(Protocol):
+    """The tables. One process writes at a time; a second one is refused by the tables' own logs."""
+
+    def offset(self, table: Kept, app: str) -> int:
+        """Return the offset up to which a partition's messages are in a table, -1 where none is."""
+
+    def append(self, table: Kept, pieces: Sequence[Piece]) -> int:
+        """Put rows into a table in one commit with the offsets they came from; those that are in it are left out.
+
+        Returns how many rows were new. They are durable then.
+
+        Raises:
+            UnavailableError: the commit didn't come through, such as on a full disk.
+        """
+
+    def keep(self, artifact: Artifact) -> bool:
+        """Keep a text that records name by digest, once; return whether it is new."""
+
+    def pin(self) -> Pin:
+        """Return the version of each table as it is now."""

@@ -1,0 +1,150 @@
+"""One suite for every store of the archive: rows with their offsets, each once, and texts by their digest."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from serve_apps.archive.delta import open_store, opened
+from serve_apps.archive.memory import MemoryStore
+from serve_apps.archive.ports import Piece, Store, UndecodableError
+from tests.sent import NOW_US, SOURCE, decision_rows
+from tidegate import archived
+from tidegate.archived import KEPT, Artifact, Kept, restored, schema_of
+from tidegate.history import rows_of
+from tidegate.limits import DAY_US
+from tidegate.records import DECISION
+
+APP = "tidegate.L1/0"
+NAMES = DECISION.names or ()
+
+
+class Made(Protocol):
+    """A store, and what is in it."""
+
+    store: Store
+
+    def read(self, table: Kept) -> pa.Table:
+        """Return a table's rows."""
+
+    def again(self) -> Store:
+        """Return the store as another process would open it."""
+
+
+class InMemory:
+    def __init__(self, _: Path) -> None:
+        self.store = MemoryStore()
+
+    def read(self, table: Kept) -> pa.Table:
+        return self.store.read(table)
+
+    def again(self) -> Store:
+        return self.store
+
+
+class InDelta:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "archive"
+        self.store = open_store(self.folder)
+
+    def read(self, table: Kept) -> pa.Table:
+        return opened(self.folder)[table].to_pyarrow_dataset().to_table().select(schema_of(table).names)
+
+    def again(self) -> Store:
+        return open_store(self.folder)
+
+
+@pytest.fixture(params=[InMemory, InDelta], ids=["memory", "delta"])
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
+    build: Callable[[Path], Made] = request.param
+    return build(tmp_path)
+
+
+def piece(offset: int, first: int, count: int = 5, app: str = APP) -> Piece:
+    return Piece(app, offset, archived.decisions(SOURCE, decision_rows(first, count)))
+
+
+def seqs(made: Made) -> list[int]:
+    return sorted(made.read("decisions")["seq"].to_pylist())
+
+
+def test_a_new_store_has_no_offset_and_no_row(made: Made) -> None:
+    assert [made.store.offset(table, APP) for table in KEPT] == [-1] * len(KEPT)
+    assert [made.read(table).num_rows for table in KEPT] == [0] * len(KEPT)
+
+
+def test_rows_and_offsets_come_together_and_are_there_for_the_next_process(made: Made) -> None:
+    assert made.store.append("decisions", [piece(3, 0), piece(7, 5)]) == 10
+
+    assert made.again().offset("decisions", APP) == 7
+    assert seqs(made) == list(range(10))
+
+
+def test_a_decision_of_days_apart_comes_back_to_the_bit(made: Made) -> None:
+    rows = decision_rows(0, 6)
+    rows["time_us"] = NOW_US + np.arange(6) * DAY_US
+    rows["features"][0, :2] = np.frombuffer(b"\x01\x00\xc0\x7f\x00\x00\x00\x80", np.float32)
+    rows["request_hash"] = b"\xff\x00\x01" + bytes(12) + b"\x01"
+    rows["rules_hit"] = np.uint64(1) << np.uint64(63)
+
+    made.store.append("decisions", [Piece(APP, 0, archived.decisions(SOURCE, rows))])
+
+    back = made.read("decisions").sort_by("seq").combine_chunks().to_batches()[0]
+    assert rows_of(restored(back, NAMES)).tobytes() == rows.tobytes()
+
+
+def test_what_a_table_has_is_left_out_and_what_is_new_beside_it_is_taken(made: Made) -> None:
+    made.store.append("decisions", [piece(0, 0), piece(1, 5)])
+
+    assert made.store.append("decisions", [piece(0, 0), piece(1, 5), piece(2, 10)]) == 5
+    assert made.store.append("decisions", [piece(0, 0), piece(1, 5), piece(2, 10)]) == 0
+    assert seqs(made) == list(range(15))
+
+
+def test_an_older_offset_never_moves_a_partition_back(made: Made) -> None:
+    made.store.append("decisions", [piece(9, 0)])
+
+    assert made.store.append("decisions", [piece(4, 5)]) == 0
+    assert made.store.offset("decisions", APP) == 9
+
+
+def test_partitions_and_tables_have_offsets_of_their_own(made: Made) -> None:
+    made.store.append("decisions", [piece(5, 0), piece(1, 5, app="tidegate.L1/1")])
+
+    assert made.store.offset("decisions", "tidegate.L1/1") == 1
+    assert made.store.offset("decisions", APP) == 5
+    assert made.store.offset("events", APP) == -1
+
+
+def test_a_text_is_kept_once_under_its_digest(made: Made) -> None:
+    lists = Artifact("lists", "list,entity,value,expires_at,rule\nwatch,card,é,,\n")
+
+    assert made.store.keep(lists)
+    assert not made.again().keep(lists)
+    assert made.read("artifacts").to_pylist() == [{"sha256": lists.sha256, "kind": "lists", "text": lists.text}]
+
+
+def test_a_manifest_says_when_its_model_was_trained(made: Made) -> None:
+    manifest = Artifact("bundle", '{"trained_at_us":17}')
+
+    made.store.keep(manifest)
+
+    assert made.read("bundles").to_pylist() == [{"bundle": manifest.name, "trained_at_us": 17}]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"trained_at_us":"now"}'])
+def test_a_text_that_is_no_manifest_is_refused(text: str, made: Made) -> None:
+    with pytest.raises(UndecodableError, match="b-"):
+        made.store.keep(Artifact("bundle", text))
+    assert made.read("artifacts").num_rows == 0
+
+
+def test_the_version_of_the_whole_grows_with_what_was_written(made: Made) -> None:
+    before = made.store.pin()
+
+    made.store.append("decisions", [piece(0, 0)])
+
+    assert made.store.pin() == before._replace(decisions=before.decisions + 1)

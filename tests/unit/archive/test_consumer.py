@@ -1,0 +1,239 @@
+"""The consumer: when it writes, what it acknowledges, and what stops a partition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from serve_apps.archive.archive import TOPICS
+from serve_apps.archive.consumer import NAME, Consumer, Step
+from serve_apps.archive.memory import MemoryStore
+from serve_apps.archive.ports import Piece, UnavailableError
+from serve_apps.plumbing.stream.memory import MemoryStream
+from serve_apps.plumbing.stream.ports import Message, Place
+from tests.sent import NOW_US, SOURCE, decision_rows, decisions_frame, event, events_frame, frame, label
+from tidegate.archived import Kept
+from tidegate.clock import ManualClock
+from tidegate.limits import ARCHIVE_BATCH_AGE_US
+from tidegate.records import Kind, Lane, Record
+
+L1, L2 = ("tidegate.L1", 0), ("tidegate.L2", 0)
+LISTS = {"version": 1, "lists": "l-0123456789ab", "entries": 3, "as_of_us": 5, "by": "ann", "why": ""}
+POLICY = {"policy": "p-0123456789ab", "terms": {"rules": []}, "as_of_us": 5, "by": "ann", "why": ""}
+
+
+class Fallible(MemoryStore):
+    """Tables on a disk that is full for as long as it is said to be."""
+
+    full = False
+
+    def append(self, table: Kept, pieces: Sequence[Piece]) -> int:
+        if self.full:
+            raise UnavailableError(f"{table}: the disk is full")
+        return super().append(table, pieces)
+
+
+@dataclass
+class Rig:
+    """An archive, and a log of one partition a topic that is fed frame by frame."""
+
+    store: Fallible = field(default_factory=Fallible)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(NOW_US))
+    stream: MemoryStream = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stream = MemoryStream(self.clock)
+        for topic in TOPICS:
+            self.stream.create(topic, 1)
+        self._writer = self.stream.writer("c0")
+
+    def consumer(self, *, rows_max: int = 1_000_000) -> Consumer:
+        return Consumer(
+            reader=self.stream.reader(),
+            consumers=self.stream.consumers(),
+            store=self.store,
+            clock=self.clock,
+            rows_max=rows_max,
+        )
+
+    def send(self, place: Place, *frames: bytes) -> None:
+        for each in frames:
+            self._writer.commit([Message(place[0], b"site-1/g0", each)], {})
+
+    @property
+    def acknowledged(self) -> dict[Place, int]:
+        return self.stream.consumers().registered()[NAME]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_rows_wait_until_they_are_enough_or_old_enough(rig: Rig) -> None:
+    made = rig.consumer(rows_max=20)
+    rig.send(L1, decisions_frame(1, 10))
+
+    assert made.step() == Step(1, 0)
+    rig.clock.advance(ARCHIVE_BATCH_AGE_US - 1)
+    assert made.step() == Step(0, 0)
+    rig.clock.advance(1)
+    assert made.step() == Step(0, 10)
+    rig.send(L1, decisions_frame(11, 10), decisions_frame(21, 10))
+    assert made.step() == Step(2, 20)
+
+
+def test_rows_dont_wait_for_a_clock_that_was_set_back(rig: Rig) -> None:
+    made = rig.consumer()
+    rig.send(L1, decisions_frame(1, 10))
+    made.step()
+
+    rig.clock.advance(-3_600_000_000)
+
+    assert made.step().rows == 10
+
+
+def test_nothing_is_acknowledged_before_it_is_written(rig: Rig) -> None:
+    made = rig.consumer()
+    rig.send(L1, decisions_frame(1, 10))
+    made.step()
+    assert rig.acknowledged == {L1: 0, L2: 0}
+
+    made.flush()
+
+    assert rig.acknowledged == {L1: 1, L2: 0}
+
+
+def test_a_commit_that_fails_is_tried_again_from_what_is_durable(rig: Rig) -> None:
+    made = rig.consumer(rows_max=10)
+    rig.send(L1, decisions_frame(1, 10))
+    rig.store.full = True
+
+    with pytest.raises(UnavailableError):
+        made.step()
+    assert rig.acknowledged == {L1: 0, L2: 0}
+    rig.store.full = False
+
+    assert made.step() == Step(1, 10)
+    assert rig.acknowledged[L1] == 1
+
+
+def torn() -> bytes:
+    return decisions_frame(1, 3)[:-1]
+
+
+def a_byte_wrong() -> bytes:
+    data = bytearray(decisions_frame(1, 3))
+    data[-9] ^= 1
+    return bytes(data)
+
+
+def of_the_other_lane() -> bytes:
+    return events_frame(label(1))
+
+
+def a_label_without_a_verdict() -> bytes:
+    return events_frame(event(Kind.LABEL_RECEIVED, 1, {"label_id": "l", "merchant": "m", "transaction_id": "t"}))
+
+
+def lists_without_a_digest() -> bytes:
+    return events_frame(event(Kind.LISTS_ACTIVATED, 1, {**LISTS, "lists": "the newest"}))
+
+
+def a_label_that_is_no_json() -> bytes:
+    return events_frame(label(1)._replace(body=b"{"))
+
+
+BROKEN = {
+    torn: L1,
+    a_byte_wrong: L1,
+    of_the_other_lane: L1,
+    a_label_without_a_verdict: L2,
+    lists_without_a_digest: L2,
+    a_label_that_is_no_json: L2,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_cant_be_decoded_stops_its_partition_for_good_and_no_other(broken: object, rig: Rig) -> None:
+    stopped = BROKEN[broken]  # type: ignore[index]
+    other = L2 if stopped == L1 else L1
+    good = {L1: decisions_frame(101, 5), L2: events_frame(label(101))}
+    made = rig.consumer()
+    rig.send(stopped, good[stopped], broken(), good[stopped])  # type: ignore[operator]
+    rig.send(other, good[other], good[other])
+
+    for _ in range(2):
+        made.step()
+        made.flush()
+
+    assert list(made.halted) == [stopped]
+    assert made.halted[stopped].startswith("offset 2: ")
+    assert rig.acknowledged == {stopped: 1, other: 3}
+
+
+def test_a_kind_that_this_program_doesnt_know_is_kept_as_it_came(rig: Rig) -> None:
+    """A site may be newer than its cloud."""
+    body = b'{"new":1}'
+    known = Record(Lane.EVENTS, Kind.EPOCH_STARTED, 1, 1, NOW_US, body).to_bytes()
+    at = 25  # of the kind in the head
+    made = rig.consumer()
+    rig.send(L2, frame(Lane.EVENTS, known[:at] + b"\xee" + known[at + 1 :]))
+
+    made.step()
+    made.flush()
+
+    assert not made.halted
+    assert rig.store.read("events").select(["kind", "body"]).to_pylist() == [{"kind": 0xEE, "body": body}]
+
+
+def test_a_log_that_was_trimmed_too_far_is_an_alarm_not_a_gap(rig: Rig) -> None:
+    made = rig.consumer()
+    rig.send(L1, *(decisions_frame(first, 10) for first in (1, 11, 21)))
+    rig.stream.consumers().store(NAME, {L1: 4})
+    rig.stream.consumers().trim()
+
+    made.step()
+    made.flush()
+
+    assert "was trimmed" in made.halted[L1]
+    assert rig.store.read("decisions").num_rows == 0
+
+
+def test_a_log_that_was_lost_is_an_alarm(rig: Rig) -> None:
+    rig.store.append("decisions", [Piece("tidegate.L1/0", 99, rig.store.read("decisions").schema.empty_table())])
+    made = rig.consumer()
+
+    made.step()
+
+    assert "beyond the end" in made.halted[L1]
+
+
+def test_what_events_say_comes_into_tables_of_their_own(rig: Rig) -> None:
+    made = rig.consumer()
+    lists, policy = event(Kind.LISTS_ACTIVATED, 1, LISTS), event(Kind.POLICY_ACTIVATED, 2, POLICY)
+    rig.send(L2, events_frame(lists, policy, label(3)))
+
+    made.step()
+    made.flush()
+
+    told = {"source": SOURCE, "version": 1, "from_us": NOW_US + 1, "as_of_us": 5, "lists": "l-0123456789ab"}
+    assert rig.store.read("lists").to_pylist() == [told]
+    assert rig.store.read("policies").select(["policy", "terms"]).to_pylist() == [
+        {"policy": "p-0123456789ab", "terms": '{"rules": []}'}
+    ]
+    labels = rig.store.read("labels").select(["label_id", "verdict"]).to_pylist()
+    assert labels == [{"label_id": "l-3", "verdict": "fraud"}]
+    assert rig.store.read("events").num_rows == 3
+
+
+def test_decisions_of_one_batch_keep_their_bytes(rig: Rig) -> None:
+    made = rig.consumer()
+    rig.send(L1, decisions_frame(1, 3))
+
+    made.step()
+    made.flush()
+
+    stored = rig.store.read("decisions").select(["seq", "time_us", "transaction_id"]).to_pydict()
+    assert stored["time_us"] == decision_rows(1, 3)["time_us"].tolist()
+    assert stored["transaction_id"] == ["t-1", "t-2", "t-3"]
