@@ -61,6 +61,7 @@ SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter 
 
 # --- The gate's own life. ---
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
+UPLINK_RESTARTS_MAX: Final = -1  # no bound, as for the gate
 GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
 DOOR_CLOSE_S_MAX: Final = 5  # whole seconds: a decision under way takes a thousandth of that
 SERVED_HEALTH_S: Final = 1.0  # how soon Ray Serve sees that a gate's process ended: callers get errors until then

@@ -176,6 +176,10 @@ class Journal:
         """Append what an opening has to say, on a full disk too: the reserve is kept for that."""
         self._log.append(items, self._log.size(items), time_us)
 
+    def confirm(self, mark: Mark) -> None:
+        """Have the mark say what an opening has made durable, for who reads beside the gate: it may stay idle long."""
+        self._writer.write((), mark)
+
     def take(self) -> Batch | None:
         """Return what waits to be made durable, or None.
 

@@ -26,7 +26,7 @@ from tidegate.clock import Clock, ManualClock
 from tidegate.errors import TemporaryError
 from tidegate.frames import Signer, key_id, parse, records
 from tidegate.ids import GateId, SiteId
-from tidegate.limits import SECOND_US
+from tidegate.limits import SECOND_US, TIDE_POLL_S
 from tidegate.records import Lane
 from tidegate.tide import FRAMES_PATH, Answer
 
@@ -241,7 +241,7 @@ class World:
         """Let the uplinks work until none has anything to send."""
         for _ in range(QUIET_STEPS_MAX):
             pauses = [site.uplink.step() for site in self.sites]
-            if all(pauses) and all(not any(site.uplink.standing.behind.values()) for site in self.sites):
+            if set(pauses) == {TIDE_POLL_S} and not any(any(s.uplink.standing.behind.values()) for s in self.sites):
                 return
             self.clock.advance(int(max(0.0, min(pauses)) * SECOND_US) + 1_000)
         behind = {site.name: (site.uplink.standing, site.network.cut) for site in self.sites}

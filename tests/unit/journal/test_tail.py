@@ -113,6 +113,19 @@ def test_what_is_not_durable_is_not_read_and_what_became_durable_is(rig: Any) ->
     assert (run.first, run.last, tail.durable_pos()) == (1, 3, journal.durable_pos)
 
 
+def test_what_a_start_finds_durable_beyond_the_mark_is_read_though_nothing_follows(rig: Any) -> None:
+    journal, _ = rig.open()
+    mark = rig.disk.read(rig.mark)
+    rig.decide(journal, 3)
+    journal.commit()
+    rig.disk.replace(rig.mark, mark)  # a crash took it back: it is never synced
+    rig.reopen()
+    tail = Tail(rig.disk)
+    tail.refresh()
+
+    assert tail.last(tail.epochs()[0], Lane.DECISIONS) == 3
+
+
 def test_bytes_bound_a_run_but_one_record_always_comes(rig: Any) -> None:
     journal, _ = rig.open()
     for _ in range(4):
