@@ -20,8 +20,8 @@ from tidegate.records import HEAD_BYTES
 
 FRAME_MAGIC: Final = b"TGF1"
 HEAD_MAGIC: Final = b"TGH1"
-SMALL_FRAME_RECORDS: Final = 256
-"""Frames of fewer records leave the schema out: it takes about 1 KiB."""
+SMALL_FRAME_RECORDS: Final = 1_024
+"""Frames of fewer records leave the schema out: it takes about 1 KiB, here 1 % of the frame."""
 
 
 class Origin(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tidegate.frames import OF_LANE, Frame, Origin, Signer, encode, key_id
+from tidegate.frames import OF_LANE, Coding, Frame, Origin, Signer, encode, key_id
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.records import CHAIN_START, DECISION, DECISION_BODY_BYTES, HEAD_FIELDS, Kind, Lane, Record, event_body
 
@@ -58,10 +58,10 @@ def events() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def framed(signer: Signer) -> Callable[[bytes], Frame]:
+def framed(signer: Signer) -> Callable[..., Frame]:
     """Returns decisions as a frame."""
 
-    def make(canonical: bytes) -> Frame:
-        return encode(ORIGIN, canonical, CHAIN_START, signer, layout=OF_LANE[Lane.DECISIONS])
+    def make(canonical: bytes, coding: Coding | None = None) -> Frame:
+        return encode(ORIGIN, canonical, CHAIN_START, signer, layout=OF_LANE[Lane.DECISIONS], coding=coding)
 
     return make
