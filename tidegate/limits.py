@@ -91,6 +91,16 @@ TIDE_BORDERS_KEPT: Final = 16  # running hashes at single records that a second 
 TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
 TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
 TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
+TIDE_SITES_MAX: Final = 10_000  # names in the registry; each with its keys is half a KiB, and a page shows a hundred
+TIDE_SITE_KEYS_MAX: Final = 1_024  # of one site, kept for ever, so that old frames can be proven: a rotation a week
+TIDE_TOKEN_US: Final = (
+    DAY_US  # an enrolment token: made by one person in the morning, typed in by another in the evening
+)
+TIDE_OVERLAP_US: Final = (
+    8 * DAY_US
+)  # a replaced key still signs: the site may be cut off before it hears of the new one
+TIDE_WHY_CHARS_MAX: Final = 400  # of a revocation: two sentences
+TIDE_ENROLMENT_BYTES_MAX: Final = 4 * KIB  # a body of enrolment, rotation, revocation: half a KiB, and a long reason
 TIDE_QUANTUM_BYTES: Final = 32 * KIB  # a turn of the least lane: a few live frames, a tenth of one of the backlog
 TIDE_POLL_S: Final = 0.1  # how long a record waits for the next look at the journal: below the 250 ms promised
 TIDE_PASSAGE_BYTES_MAX: Final = 4 * MIB  # what is read for a frame: 4,096 decisions are 2.7

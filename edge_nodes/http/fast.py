@@ -27,7 +27,16 @@ from tidegate.limits import (
     INFLIGHT_REQUESTS_MAX,
 )
 from tidegate.payment import LabelRequest, PaymentRequest
-from tidegate.problem import PRIVATE, document, invalid, refused, render
+from tidegate.problem import (
+    PRIVATE,
+    BodyTooLargeError,
+    BodyTooSlowError,
+    MediaTypeError,
+    document,
+    invalid,
+    refused,
+    render,
+)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,28 +53,7 @@ _DEADLINE: Final = b"x-deadline-ms"
 _DEADLINE_DIGITS: Final = 8
 
 
-class BodyTooLargeError(InvalidError):
-    """A body beyond its bound: send less at a time."""
-
-    code = "BODY_TOO_LARGE"
-
-
-class BodyTooSlowError(InvalidError):
-    """A body that doesn't come: it holds the place of another request."""
-
-    code = "BODY_TOO_SLOW"
-
-
-class MediaTypeError(InvalidError):
-    """A body that isn't JSON by its own word."""
-
-    code = "UNSUPPORTED_MEDIA_TYPE"
-
-
 STATUSES: Final[dict[type[TidegateError], int]] = {
-    BodyTooLargeError: 413,
-    BodyTooSlowError: 408,
-    MediaTypeError: 415,
     DeadlineError: 504,
 }
 

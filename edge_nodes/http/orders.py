@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from actors.gate.service import Service
-from edge_nodes.http.fast import BodyTooLargeError, BodyTooSlowError, MediaTypeError
 from tidegate.errors import FieldError, InvalidError
 from tidegate.keys import Caller, Scope
 from tidegate.limits import LISTS_BYTES_MAX, LISTS_S_MAX, POLICY_BYTES_MAX
-from tidegate.problem import invalid
+from tidegate.problem import BodyTooLargeError, BodyTooSlowError, MediaTypeError, invalid
 
 WHY_CHARS_MAX: Final = 400
 Need = Callable[..., Callable[[Request], Caller]]
