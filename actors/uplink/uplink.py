@@ -32,10 +32,9 @@ from tidegate.limits import (
 )
 from tidegate.passages import Span
 from tidegate.records import SCHEMAS, Lane
-from tidegate.tide import FRAMES_PATH, HEADS_PATH, Answer, Status
+from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
 
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
-HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
 
 
 class Whose(NamedTuple):
