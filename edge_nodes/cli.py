@@ -29,7 +29,7 @@ from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
 from edge_nodes.loading import Configs, load
-from edge_nodes.node import Site, shelf_of, site, train, training_cluster, tune
+from edge_nodes.node import Site, check_job, shelf_of, site, train, training_cluster, tune
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
@@ -163,6 +163,7 @@ def train_bundle(
     settings, job = load(config), context.args
     if {"-h", "--help"} & set(job):
         raise typer.Exit(subprocess.run([sys.executable, "-m", "training.submit", *job], check=False).returncode)  # noqa: S603
+    check_job(settings, *job)
     if address is not None:
         bundle = train(settings, address, dict(os.environ), _say, *job)
     else:
@@ -191,6 +192,7 @@ def tune_settings(
     Further options are the job's own, such as `--source FILE --mapping M --trials 20 --before 2018-08-08`.
     """
     settings, job = load(config), [*context.args, "--params-out", str(out)]
+    check_job(settings, *job)
     if address is not None:
         found = tune(settings, address, dict(os.environ), _say, *job)
     else:

@@ -135,6 +135,9 @@ LIST_ERRORS_TOLD_MAX: Final = 20  # more would be the same mistake again
 LISTS_BYTES_MAX: Final = 64 * MIB  # the text of the largest set
 LISTS_S_MAX: Final = 60.0  # a set of the largest size over a slow line
 LISTS_KEPT: Final = 32  # sets behind the active one, so that decisions made under them can be replayed
+LISTS_KEPT_SMALL: Final = 1_024  # of small ones: a day's single entries mustn't push out last month's set
+LISTS_KEPT_SMALL_BYTES: Final = 256 * MIB  # what is small, all together: a tenth of what as many full sets take
+LIST_CHANGES_MAX: Final = 1_000  # entries of one change: more is a load
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 BUNDLES_NAMED_MAX: Final = 64  # more that the journal's decisions name, for their replay: a year of weekly ones
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
@@ -185,6 +188,14 @@ LOG_PARTITIONS_MAX: Final = 1_024  # each costs its readers a fetch, and the log
 LOG_CURSOR_NAME_BYTES_MAX: Final = 256  # site, gate, epoch and lane
 LOG_CURSOR_BYTES_MAX: Final = 64 * KIB  # a thousand ranges that don't touch
 LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
+LOG_ASK_S_MAX: Final = 10.0  # a broker that was restarted is back by then
+LOG_COMMIT_S_MAX: Final = 10.0  # for each half of a commit: messages written, and their transaction ended
+LOG_ABORT_S_MAX: Final = 5.0  # the next commit goes on with what took longer
+LOG_TRANSACTION_S_MAX: Final = 25.0  # above both halves; so long a committer that died may hold its readers back
+LOG_OPEN_S_MAX: Final = 30.0  # what the writer before left undone is over by then
+LOG_AHEAD_BYTES: Final = 4 * MIB  # fetched of one partition before it is asked for
+LOG_SEGMENT_BYTES: Final = 128 * MIB  # how much a Kafka log gives back at a time
+LOG_TABLE_SEGMENT_BYTES: Final = 16 * MIB  # of cursors, how much is written before the old ones are compacted
 LOG_BUSY_S_MAX: Final = 5.0  # a SQLite log is written and trimmed in milliseconds: whoever waits longer is told
 LOG_POLL_S: Final = 0.01  # how soon a waiting reader of a SQLite log sees a commit; looking takes 20 µs
 LOG_CHECKED_BYTES_MAX: Final = 256 * MIB  # a SQLite log up to here is walked whole when opened: a quarter second
@@ -259,6 +270,10 @@ if ANSWERS_AGE_US < IDEMPOTENCY_AGE_US:
     raise AssertionError("a retry must find its answer for as long as is promised")
 if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
     raise AssertionError("a commit must hold many of the largest messages")
+if LOG_TRANSACTION_S_MAX < 2 * LOG_COMMIT_S_MAX:
+    raise AssertionError("a transaction must outlast both halves of a commit")
+if LOG_OPEN_S_MAX < LOG_TRANSACTION_S_MAX:
+    raise AssertionError("an opening must outlast the transaction of the writer before")
 if LOG_MESSAGE_BYTES_MAX < 900 * KIB + LOG_KEY_BYTES_MAX:
     raise AssertionError("the largest frame must fit a message")
 if ARCHIVE_RETENTION_DAYS * DAY_US < REPLAY_WINDOW_US:
