@@ -32,7 +32,7 @@ from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, check_job, shelf_of, site, train, training_cluster, tune
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
-from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
+from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError, joined
 from tidegate.ids import BundleId
 from tidegate.policy.check import examine
 from tidegate.records import Lane
@@ -341,13 +341,22 @@ def journal_show(
         _say(line)
 
 
+def told(error: TidegateError) -> str:
+    """Return an error for a person: where several things are wrong, a line each."""
+    head, all_of_it, tail = error.message.partition(joined(error.fields))
+    if len(error.fields) <= 1 or not all_of_it:
+        return error.message
+    lines = [f"  {one.field}: {one.message}" for one in error.fields]
+    return "\n".join(part for part in (head.rstrip(), *lines, tail.removeprefix("; ")) if part)
+
+
 def main() -> None:
     """Run a command; what goes wrong is told in a sentence. SIGTERM stops in order, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except TidegateError as error:
-        sys.exit(f"tidegate: {error.message}")
+        sys.exit(f"tidegate: {told(error)}")
     except OSError as error:
         sys.exit(f"tidegate: {error}; check the paths in the configuration")
 

@@ -26,7 +26,7 @@ from edge_nodes.loading import Configs, load
 from edge_nodes.node import shelf_of
 from tidegate.decided import Decided
 from tidegate.decision import REASONS, Source
-from tidegate.errors import ListsError, NotFoundError, PolicyError, TemporaryError
+from tidegate.errors import FieldError, ListsError, NotFoundError, PolicyError, TemporaryError
 from tidegate.limits import LISTS_BYTES_MAX, LISTS_S_MAX
 from tidegate.lists import ListName, parse
 from tidegate.policy.check import Golden, Report, check_successor, examine, read
@@ -196,7 +196,9 @@ def _send(url: str, body: bytes, kind: str, key_file: Path, method: str = "PUT")
         with urllib.request.urlopen(request, timeout=2 * LISTS_S_MAX) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise PolicyError(f"{json.load(error)['detail']}") from error
+        problem = json.load(error)
+        fields = tuple(FieldError(one["field"], one["message"]) for one in problem.get("errors") or ())
+        raise PolicyError(problem["detail"], fields=fields) from error
     except OSError as error:
         raise TemporaryError(f"{url}: {error}; is the site running? Name its door with --to") from error
 
