@@ -117,6 +117,10 @@ class Uplink:
         self._send(load, now_us)
         return 0.0
 
+    def committed(self) -> dict[Key, tuple[Span, ...]]:
+        """Return what the cloud is known to have, lane by lane of each epoch."""
+        return self._lanes.committed()
+
     # What there is.
 
     def _look(self, *, everything: bool) -> None:
