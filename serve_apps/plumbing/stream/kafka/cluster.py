@@ -85,8 +85,9 @@ class Cluster:
 
     def _make(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
         config = dict(config, **{"min.insync.replicas": str(max(1, self._replicas - 1))})
-        made = self._admin.create_topics([NewTopic(topic, partitions, self._replicas, config=config)])
+        wanted = NewTopic(topic, partitions, self._replicas, config=config)
         with asking(topic):
+            made = self._admin.create_topics([wanted], request_timeout=LOG_ASK_S_MAX)
             try:
                 self._result(made[topic])
             except KafkaException as error:
@@ -97,7 +98,7 @@ class Cluster:
         """Tell whether a topic keeps everything until it is trimmed."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         with asking(topic):
-            found = self._result(self._admin.describe_configs([resource])[resource])
+            found = self._result(self._admin.describe_configs([resource], request_timeout=LOG_ASK_S_MAX)[resource])
         return all(found[name].value == value for name, value in KEPT.items())
 
     def trim(self, places: Mapping[Place, int]) -> None:
@@ -105,7 +106,7 @@ class Cluster:
         asked = [TopicPartition(*place, offset) for place, offset in places.items()]
         if asked:
             with asking("trimming"):
-                for future in self._admin.delete_records(asked).values():
+                for future in self._admin.delete_records(asked, request_timeout=LOG_ASK_S_MAX).values():
                     self._result(future)
 
     def _settle(self, topic: str) -> None:
@@ -121,13 +122,13 @@ class Cluster:
                 return
 
     def _asked(self, topic: str) -> int:
-        found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=LOG_ASK_S_MAX)[topic]
-        try:
-            partitions = self._result(found).partitions
-        except KafkaException as error:
-            if cause(error).code() in NO_TOPIC:
-                raise UnknownTopicError(f"{topic}: no such topic; create it first") from error
-            with asking(topic):
+        with asking(topic):
+            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=LOG_ASK_S_MAX)[topic]
+            try:
+                partitions = self._result(found).partitions
+            except KafkaException as error:
+                if cause(error).code() in NO_TOPIC:
+                    raise UnknownTopicError(f"{topic}: no such topic; create it first") from error
                 raise
         if any(partition.leader is None for partition in partitions):
             raise UnavailableError(f"{topic}: a partition has no leader; see that its brokers run, and try again")
@@ -135,4 +136,4 @@ class Cluster:
 
     @staticmethod
     def _result(future: "Future[Any]") -> Any:  # noqa: ANN401 - of whatever was asked
-        return future.result(LOG_ASK_S_MAX)
+        return future.result(2 * LOG_ASK_S_MAX)  # the request itself is given up before

@@ -113,6 +113,7 @@ class KafkaReader:
         self._fetch(place, lambda: bool(ahead.messages), wait_s)
         if not ahead.messages:
             self._see_the_end(place, ahead, offset)
+        self._fetch(place, lambda: len(ahead.messages) >= messages_max or ahead.size >= bytes_max, 0.0)
         return ahead.take(messages_max, bytes_max)
 
     def close(self) -> None:
@@ -161,11 +162,12 @@ class KafkaReader:
             left_s = deadline - time.monotonic()
             received = self._consumer.poll(max(0.0, left_s))
             if received is not None:
-                self._shelve(received)
+                self._shelve(received, place)
             elif left_s <= 0:
                 return
 
-    def _shelve(self, received: Received) -> None:
+    def _shelve(self, received: Received, reading: Place) -> None:
+        """Put a message aside, and let a partition go that is far ahead of who reads it."""
         place = received.topic() or "", received.partition() or 0
         error, ahead = received.error(), self._ahead.get(place)
         if ahead is None:
@@ -176,6 +178,6 @@ class KafkaReader:
             ahead.seen = max(ahead.seen, _offset(received))
         elif error.code() in _OUT_OF_RANGE | NO_TOPIC:
             self._let_go(place)
-        if ahead.size > LOG_AHEAD_BYTES and ahead.held:
+        if ahead.size > LOG_AHEAD_BYTES and ahead.held and place != reading:
             self._consumer.incremental_unassign([TopicPartition(*place)])
             ahead.held = False
