@@ -150,7 +150,9 @@ def _writer(folder: Path, table: Table) -> pq.ParquetWriter:
 
 
 def _trained_us(settings: SiteSettings, bundle: str) -> int | None:
-    """Return when a bundle was trained; None where the shelf has it no more."""
+    """Return when a bundle was trained; None where the shelf has it no more, or the site's time is another's."""
+    if settings.clock.source == "events":
+        return None
     try:
         return shelf_of(settings).load(BundleId(bundle)).manifest.trained_at_us
     except (BundleError, OSError):

@@ -29,10 +29,10 @@ from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
 from edge_nodes.loading import Configs, load
-from edge_nodes.node import Site, shelf_of, site, train, training_cluster, tune
+from edge_nodes.node import Site, check_job, shelf_of, site, train, training_cluster, tune
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
-from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError
+from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError, joined
 from tidegate.ids import BundleId
 from tidegate.policy.check import examine
 from tidegate.records import Lane
@@ -163,6 +163,7 @@ def train_bundle(
     settings, job = load(config), context.args
     if {"-h", "--help"} & set(job):
         raise typer.Exit(subprocess.run([sys.executable, "-m", "training.submit", *job], check=False).returncode)  # noqa: S603
+    check_job(settings, *job)
     if address is not None:
         bundle = train(settings, address, dict(os.environ), _say, *job)
     else:
@@ -191,6 +192,7 @@ def tune_settings(
     Further options are the job's own, such as `--source FILE --mapping M --trials 20 --before 2018-08-08`.
     """
     settings, job = load(config), [*context.args, "--params-out", str(out)]
+    check_job(settings, *job)
     if address is not None:
         found = tune(settings, address, dict(os.environ), _say, *job)
     else:
@@ -339,13 +341,22 @@ def journal_show(
         _say(line)
 
 
+def told(error: TidegateError) -> str:
+    """Return an error for a person: where several things are wrong, a line each."""
+    head, all_of_it, tail = error.message.partition(joined(error.fields))
+    if len(error.fields) <= 1 or not all_of_it:
+        return error.message
+    lines = [f"  {one.field}: {one.message}" for one in error.fields]
+    return "\n".join(part for part in (head.rstrip(), *lines, tail.removeprefix("; ")) if part)
+
+
 def main() -> None:
     """Run a command; what goes wrong is told in a sentence. SIGTERM stops in order, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except TidegateError as error:
-        sys.exit(f"tidegate: {error.message}")
+        sys.exit(f"tidegate: {told(error)}")
     except OSError as error:
         sys.exit(f"tidegate: {error}; check the paths in the configuration")
 

@@ -208,6 +208,17 @@ def tune(settings: SiteSettings, dashboard: str, environment: dict[str, str], sa
     return Path(told["params"])
 
 
+def check_job(settings: SiteSettings, *job: str) -> None:
+    """Refuse options that no training takes, before a cluster is started for it.
+
+    Raises:
+        SettingsError: one is unknown or out of its bounds, or names no file; which, was printed.
+    """
+    asked = ("--check", "--address", "none", "--bundles", str(_bundles(settings)), *job)
+    if subprocess.run([sys.executable, "-m", "training.submit", *asked], check=False).returncode:  # noqa: S603 - ours
+        raise SettingsError("no training takes these options; the reason stands above")
+
+
 def _job(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> dict[str, Any]:
     """Submit a job, tell how far it is, and return its result."""
     where = ("--address", dashboard, "--bundles", str(_bundles(settings)))
@@ -318,6 +329,8 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
     settings = _resolved(settings)
     mark = secrets.token_hex(8)
     _need_journal(settings)
+    if job:
+        check_job(settings, *job)
     keys, secret = prepare_keys(settings)
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))

@@ -26,9 +26,9 @@ from edge_nodes.loading import Configs, load
 from edge_nodes.node import shelf_of
 from tidegate.decided import Decided
 from tidegate.decision import REASONS, Source
-from tidegate.errors import ListsError, NotFoundError, PolicyError, TemporaryError
+from tidegate.errors import FieldError, ListsError, NotFoundError, PolicyError, TemporaryError
 from tidegate.limits import LISTS_BYTES_MAX, LISTS_S_MAX
-from tidegate.lists import parse
+from tidegate.lists import ListName, parse
 from tidegate.policy.check import Golden, Report, check_successor, examine, read
 from tidegate.policy.terms import Policy, Rule, policy_id
 from tidegate.policy.variables import BOOLS, DOUBLES, TEXTS, meaning
@@ -189,14 +189,16 @@ def activate(
     )
 
 
-def _send(url: str, body: bytes, kind: str, key_file: Path) -> Any:  # noqa: ANN401 - JSON
+def _send(url: str, body: bytes, kind: str, key_file: Path, method: str = "PUT") -> Any:  # noqa: ANN401 - JSON
     headers = {"Authorization": f"Bearer {key_file.read_text().strip()}", "Content-Type": kind}
-    request = urllib.request.Request(url, body, headers, method="PUT")  # noqa: S310 - the site's own door
+    request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - the site's own door
     try:
         with urllib.request.urlopen(request, timeout=2 * LISTS_S_MAX) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise PolicyError(f"{json.load(error)['detail']}") from error
+        problem = json.load(error)
+        fields = tuple(FieldError(one["field"], one["message"]) for one in problem.get("errors") or ())
+        raise PolicyError(problem["detail"], fields=fields) from error
     except OSError as error:
         raise TemporaryError(f"{url}: {error}; is the site running? Name its door with --to") from error
 
@@ -230,8 +232,57 @@ def lists_load(
     body = "".join(content.lines()).encode()
     if len(body) > LISTS_BYTES_MAX:
         raise ListsError(f"{file}: more than {LISTS_BYTES_MAX} bytes of entries; a site holds no more")
-    told = _send(f"{to}/v1/lists?{urllib.parse.urlencode({'why': why})}", body, "text/csv", key_file)
-    typer.echo(f"version {told['version']} ({told['lists']}): {told['entries']} entries decide since {told['as_of']}")
+    _tell(_send(f"{to}/v1/lists?{urllib.parse.urlencode({'why': why})}", body, "text/csv", key_file))
+
+
+def _tell(told: dict[str, Any]) -> None:
+    since = told["changed_at"] or told["as_of"]
+    typer.echo(f"version {told['version']} ({told['lists']}): {told['entries']} entries decide since {since}")
+    if told["unknown_rules"]:
+        typer.echo(f"no such rule is in the policy in force: {', '.join(told['unknown_rules'])}", err=True)
+
+
+ListArgument = Annotated[ListName, typer.Argument(metavar="LIST", help=", ".join(ListName))]
+EntityArgument = Annotated[str, typer.Argument(help="card, device, terminal, merchant, country, mcc")]
+ValueArgument = Annotated[str, typer.Argument(help="the token; a card number is refused")]
+RuleOption = Annotated[str, typer.Option(help="suppress: the id of the rule that a card is spared")]
+
+
+@lists_app.command("add")
+def lists_add(
+    name: ListArgument,
+    entity: EntityArgument,
+    value: ValueArgument,
+    *,
+    why: Why,
+    until: Annotated[str, typer.Option(help="RFC 3339; without it the entry stays until it is removed")] = "",
+    rule: RuleOption = "",
+    to: To = _DOOR,
+    key_file: KeyFile = _DEMO_KEY,
+) -> None:
+    """Set one entry of a running site's lists, or its date where it stands already; all others stay."""
+    entry = {"list": name, "entity": entity, "value": value, "expires_at": until, "rule": rule}
+    _change({"add": [entry]}, why, to, key_file)
+
+
+@lists_app.command("remove")
+def lists_remove(
+    name: ListArgument,
+    entity: EntityArgument,
+    value: ValueArgument,
+    *,
+    why: Why,
+    rule: RuleOption = "",
+    to: To = _DOOR,
+    key_file: KeyFile = _DEMO_KEY,
+) -> None:
+    """Take one entry off a running site's lists; all others stay."""
+    _change({"remove": [{"list": name, "entity": entity, "value": value, "rule": rule}]}, why, to, key_file)
+
+
+def _change(change: dict[str, Any], why: str, to: str, key_file: Path) -> None:
+    body = json.dumps({**change, "why": why}).encode()
+    _tell(_send(f"{to}/v1/lists/changes", body, "application/json", key_file, "POST"))
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -239,7 +290,7 @@ def _lines(file: Path) -> Iterator[str]:
     if file.suffix == ".parquet":
         yield from _parquet_lines(file)
         return
-    with file.open(newline="", encoding="utf-8") as lines:
+    with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets put a mark in front
         try:
             yield from lines
         except UnicodeDecodeError as error:

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from actors.gate.actor import GateActor
 
 READY_S = 60
-HEAVY = ("tests/integration/", "tests/e2e/")
+RAY = (
+    "tests/e2e/test_documents.py",
+    "tests/e2e/test_up.py",
+    "tests/integration/test_backtest.py",
+    "tests/integration/test_bench.py",
+    "tests/integration/test_bench_peers.py",
+    "tests/integration/test_gate_restarts.py",
+    "tests/integration/test_kill.py",
+    "tests/integration/test_training_job.py",
+)
+SERVED = "[serve"
+"""Begins the parameters of a test whose door Ray Serve has: the same test with the gate's own door needs no Ray."""
 NOW_US = 1_795_500_000_000_000  # 2026-11-24T06:00:00Z
 
 settings.register_profile(
@@ -41,13 +52,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 class Halves(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Shares the suite between two processes: one has all that may start Ray or a site, the other the rest by files.
+    """Shares the suite between two processes: one has all that starts Ray, the other the rest by files.
 
     Two Ray clusters that start at one time fail on two cores.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "heavy" if nodeid.startswith(HEAVY) else nodeid.split("::", 1)[0]
+        return "ray" if needs_ray(nodeid) else nodeid.split("::", 1)[0]
+
+
+def needs_ray(nodeid: str) -> bool:
+    """Tell whether a test starts a Ray cluster, or uses the one that all such tests share."""
+    return nodeid.startswith(RAY) or SERVED in nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -55,9 +71,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Halves:
     return Halves(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(HEAVY))
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Begin with what takes longest: Ray, then what talks to processes, then the rest."""
+    strays = [item.nodeid for item in items if "ray_cluster" in item.fixturenames and not needs_ray(item.nodeid)]
+    if strays:
+        raise pytest.UsageError(f"{strays} use Ray: name their files in tests/conftest.py")
+    slow = ("tests/integration/", "tests/e2e/")
+    items.sort(key=lambda item: (not needs_ray(item.nodeid), not item.nodeid.startswith(slow)))
 
 
 @pytest.fixture(scope="session")

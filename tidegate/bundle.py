@@ -4,6 +4,7 @@ Models travel as data, never as code or pickle. A bundle is verified whole befor
 """
 
 import hashlib
+import html
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tidegate.attribution import check_covers
+from tidegate.clock import rfc3339
 from tidegate.errors import BundleError
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT, NAMES
 from tidegate.ids import BundleId
@@ -30,6 +32,9 @@ MANIFEST: Final = "manifest.json"
 PARTS: Final = ("model.ubj", "nodes.npy", "roots.npy", "golden_features.npy", "golden_margins.npy", "golden_probs.npy")
 ACTIVE: Final = "active"
 """The file on a shelf of bundles that holds the id of the one that decides, and a newline."""
+CARD: Final = "card.md"
+CARD_PAGE: Final = "card.html"
+"""The model card, beside the parts; for people, so no part of what the bundle's id is the digest of."""
 COVERS: Final = "covers.npy"
 """An addition to the parts: a bundle of before it decides as ever, and can't say why."""
 _ID_HEX: Final = 12
@@ -158,6 +163,24 @@ def overridden(manifest: Manifest, *, by: str, why: str, at_us: int) -> Manifest
         field = error.errors()[0]
         raise BundleError(f"override: {field['loc'][0]}: {field['msg']}; say who and why") from error
     return manifest.model_copy(update={"override": override})
+
+
+def card_of_override(files: Mapping[str, bytes], changed: Manifest, original: BundleId) -> dict[str, bytes]:
+    """Return the model cards among a bundle's files as its copy has them, with the override under the title."""
+    override, copy = changed.override, bundle_id(changed)
+    if override is None:
+        return {}
+    since = rfc3339(override.at_us)
+    said = f"The gate has not passed {original}; {override.by} answers for this copy of it since {since}: "
+    told = said + override.why
+    notes = {
+        CARD: ("\n", f"\n\n> {told}\n"),
+        CARD_PAGE: ("</h1>", f"</h1><blockquote>{html.escape(told)}</blockquote>"),
+    }
+    cards = {
+        name: files[name].decode().replace(f"Model {original}", f"Model {copy}") for name in notes if name in files
+    }
+    return {name: text.replace(*notes[name], 1).encode() for name, text in cards.items()}
 
 
 def bundle_id(manifest: Manifest) -> BundleId:

@@ -8,6 +8,7 @@ from typing import Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US
 HOUR_US: Final = 60 * MINUTE_US
@@ -93,14 +94,12 @@ TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken ma
 TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
 TIDE_SITES_MAX: Final = 10_000  # names in the registry; each with its keys is half a KiB, and a page shows a hundred
 TIDE_SITE_KEYS_MAX: Final = 1_024  # of one site, kept for ever, so that old frames can be proven: a rotation a week
-TIDE_TOKEN_US: Final = (
-    DAY_US  # an enrolment token: made by one person in the morning, typed in by another in the evening
-)
-TIDE_OVERLAP_US: Final = (
-    8 * DAY_US
-)  # a replaced key still signs: the site may be cut off before it hears of the new one
+TIDE_TOKEN_US: Final = DAY_US  # how long it may be used: made by one person in the morning, used by another by night
+TIDE_OVERLAP_US: Final = 8 * DAY_US  # a replaced key signs on: a day more than the longest cut
 TIDE_WHY_CHARS_MAX: Final = 400  # of a revocation: two sentences
 TIDE_ENROLMENT_BYTES_MAX: Final = 4 * KIB  # a body of enrolment, rotation, revocation: half a KiB, and a long reason
+TIDE_SPANS_TOLD_MAX: Final = 100  # of a lane, to a person; more say the same
+INGEST_PENDING_BYTES_MAX: Final = 64 * MIB  # what may wait for commits: eight of the largest, a second or two
 TIDE_QUANTUM_BYTES: Final = 32 * KIB  # a turn of the least lane: a few live frames, a tenth of one of the backlog
 TIDE_POLL_S: Final = 0.1  # how long a record waits for the next look at the journal: below the 250 ms promised
 TIDE_PASSAGE_BYTES_MAX: Final = 4 * MIB  # what is read for a frame: 4,096 decisions are 2.7
@@ -109,6 +108,8 @@ TIDE_HELD_MAX: Final = 64  # spans of a lane that the cloud didn't want; more, a
 TIDE_HELD_US: Final = 10 * MINUTE_US  # until somebody may have looked
 TIDE_HEAD_EVERY_US: Final = 10 * SECOND_US  # how late the cloud learns what it doesn't have
 TIDE_SAVE_EVERY_US: Final = 5 * SECOND_US  # the journal is trimmed in segments, which take minutes to fill
+TIDE_REQUEST_US: Final = 300_000  # what a request should take: live records wait for one at most, and go with the next
+TIDE_REQUEST_BYTES_MIN: Final = 64 * KIB  # a slow line's: live frames of a site and a part of its backlog
 TIDE_TIMEOUT_S: Final = 20.0  # a full request over a line of 2 Mbit/s; a black hole is found out then
 TIDE_ANSWER_BYTES_MAX: Final = 2 * MIB  # the ranges of a site that was cut off a thousand times are a tenth of it
 TIDE_REFUSED_S: Final = 60.0  # a person has to change something: ask once a minute
@@ -143,6 +144,9 @@ LIST_ERRORS_TOLD_MAX: Final = 20  # more would be the same mistake again
 LISTS_BYTES_MAX: Final = 64 * MIB  # the text of the largest set
 LISTS_S_MAX: Final = 60.0  # a set of the largest size over a slow line
 LISTS_KEPT: Final = 32  # sets behind the active one, so that decisions made under them can be replayed
+LISTS_KEPT_SMALL: Final = 1_024  # of small ones: a day's single entries mustn't push out last month's set
+LISTS_KEPT_SMALL_BYTES: Final = 256 * MIB  # what is small, all together: a tenth of what as many full sets take
+LIST_CHANGES_MAX: Final = 1_000  # entries of one change: more is a load
 BUNDLES_KEPT: Final = 3  # the active one and two to go back to
 BUNDLES_NAMED_MAX: Final = 64  # more that the journal's decisions name, for their replay: a year of weekly ones
 TREES_MAX: Final = 2_000  # beyond it a score takes more than the whole budget of a decision
@@ -193,6 +197,14 @@ LOG_PARTITIONS_MAX: Final = 1_024  # each costs its readers a fetch, and the log
 LOG_CURSOR_NAME_BYTES_MAX: Final = 256  # site, gate, epoch and lane
 LOG_CURSOR_BYTES_MAX: Final = 64 * KIB  # a thousand ranges that don't touch
 LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
+LOG_ASK_S_MAX: Final = 10.0  # a broker that was restarted is back by then
+LOG_COMMIT_S_MAX: Final = 10.0  # for each half of a commit: messages written, and their transaction ended
+LOG_ABORT_S_MAX: Final = 5.0  # the next commit goes on with what took longer
+LOG_TRANSACTION_S_MAX: Final = 25.0  # above both halves; so long a committer that died may hold its readers back
+LOG_OPEN_S_MAX: Final = 30.0  # what the writer before left undone is over by then
+LOG_AHEAD_BYTES: Final = 4 * MIB  # fetched of one partition before it is asked for
+LOG_SEGMENT_BYTES: Final = 128 * MIB  # how much a Kafka log gives back at a time
+LOG_TABLE_SEGMENT_BYTES: Final = 16 * MIB  # of cursors, how much is written before the old ones are compacted
 LOG_BUSY_S_MAX: Final = 5.0  # a SQLite log is written and trimmed in milliseconds: whoever waits longer is told
 LOG_POLL_S: Final = 0.01  # how soon a waiting reader of a SQLite log sees a commit; looking takes 20 µs
 LOG_CHECKED_BYTES_MAX: Final = 256 * MIB  # a SQLite log up to here is walked whole when opened: a quarter second
@@ -267,6 +279,10 @@ if ANSWERS_AGE_US < IDEMPOTENCY_AGE_US:
     raise AssertionError("a retry must find its answer for as long as is promised")
 if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
     raise AssertionError("a commit must hold many of the largest messages")
+if LOG_TRANSACTION_S_MAX < 2 * LOG_COMMIT_S_MAX:
+    raise AssertionError("a transaction must outlast both halves of a commit")
+if LOG_OPEN_S_MAX < LOG_TRANSACTION_S_MAX:
+    raise AssertionError("an opening must outlast the transaction of the writer before")
 if LOG_MESSAGE_BYTES_MAX < 900 * KIB + LOG_KEY_BYTES_MAX:
     raise AssertionError("the largest frame must fit a message")
 if ARCHIVE_RETENTION_DAYS * DAY_US < REPLAY_WINDOW_US:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from tidegate.clock import microseconds, rfc3339
 from tidegate.decision import NUMBERS, Outcome
 from tidegate.errors import FieldError, ListsError
-from tidegate.limits import LIST_ENTRIES_MAX, LIST_ERRORS_TOLD_MAX, LIST_LINE_CHARS_MAX
+from tidegate.limits import LIST_CHANGES_MAX, LIST_ENTRIES_MAX, LIST_ERRORS_TOLD_MAX, LIST_LINE_CHARS_MAX
 from tidegate.payment import NameText, TokenText
 from tidegate.policy.active import ActivePolicy
 from tidegate.policy.columns import Listings
@@ -69,6 +69,7 @@ class ListsActivation(BaseModel):
     lists: Annotated[str, Field(pattern=r"^l-[0-9a-f]{12}$|^$", description="names the content")] = ""
     entries: Annotated[int, Field(ge=0)] = 0
     as_of_us: int = 0
+    changed_us: Annotated[int, Field(description="when single entries were last changed; 0 is not since as_of_us")] = 0
     by: Annotated[str, Field(max_length=64)] = ""
     why: Annotated[str, Field(max_length=500)] = ""
 
@@ -167,13 +168,68 @@ def _bounded(name: str, lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-class Content:
-    """Entries by what they are about; equal entries share their memory, about 200 bytes a token."""
+class Place(BaseModel):
+    """Where an entry stands: what it says is one thing of a token on a list, and for `suppress` of one rule."""
 
-    def __init__(self) -> None:
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    list: ListName
+    entity: Entity
+    value: Annotated[str, Field(max_length=LIST_LINE_CHARS_MAX)]
+    rule: Annotated[str, Field(max_length=LIST_LINE_CHARS_MAX)] = ""
+
+
+class Entry(Place):
+    """One entry, as a line of a set."""
+
+    expires_at: Annotated[
+        str,
+        Field(max_length=LIST_LINE_CHARS_MAX, description="RFC 3339; without it the entry stays until it is removed"),
+    ] = ""
+
+
+class Change(BaseModel):
+    """Entries to be set and to be taken off, together or not at all; columns as a set's lines have them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    add: Annotated[tuple[Entry, ...], Field(max_length=LIST_CHANGES_MAX)] = ()
+    remove: Annotated[tuple[Place, ...], Field(max_length=LIST_CHANGES_MAX)] = ()
+
+
+def amended(lists: "ListIndex", change: Change, now_us: int) -> "Content":
+    """Return a set's entries after a change; an entry that stands already gets the new date.
+
+    Raises:
+        ListsError: some entry is none, is past already, or isn't there to be removed; each is named by its place in
+            the change, values never.
+    """
+    content, wrong = Content(lists), []
+    for name, rows, apply in (("remove", change.remove, content.remove), ("add", change.add, content.put)):
+        for at, row in enumerate(rows):
+            try:
+                apply(row.model_dump(mode="json"), now_us)
+            except ValueError as error:
+                wrong.append(FieldError(f"{name}.{at}", str(error)))
+    if wrong:
+        told = "; ".join(f"{one.field}: {one.message}" for one in wrong[:LIST_ERRORS_TOLD_MAX])
+        raise ListsError(f"lists: {told}; nothing was changed", fields=tuple(wrong[:LIST_ERRORS_TOLD_MAX]))
+    return content
+
+
+class Content:
+    """Entries by what they are about; equal entries share their memory, about 200 bytes a token.
+
+    Begins as a copy of a set, which stays as it is.
+    """
+
+    def __init__(self, lists: "ListIndex | None" = None) -> None:
         self.index: dict[Entity, dict[str, tuple[Listed, ...]]] = {}
         self.entries = 0
         self._shared: dict[tuple[Listed, ...], tuple[Listed, ...]] = {}
+        if lists is not None:
+            self.index = {entity: dict(table) for entity, table in lists.index.items()}
+            self.entries = sum(len(entries) for table in self.index.values() for entries in table.values())
 
     def add(self, row: Mapping[str, str]) -> None:
         """Add one entry.
@@ -188,9 +244,44 @@ class Content:
             raise ValueError("this token stands on this list already")
         if self.entries >= LIST_ENTRIES_MAX:
             raise ValueError(f"more than {LIST_ENTRIES_MAX} entries; a site holds no more")
-        both = tuple(sorted((*old, entry)))
-        table[value] = self._shared.setdefault(both, both)
+        self._set(table, value, (*old, entry))
         self.entries += 1
+
+    def put(self, row: Mapping[str, str], now_us: int) -> None:
+        """Add one entry, in the place of what the same list said of the same token.
+
+        Raises:
+            ValueError: it is none, is past, or one too many.
+        """
+        if _entry(row)[2].expires_us <= now_us:
+            raise ValueError("expires_at: is past already")
+        self._take(row)
+        self.add(row)
+
+    def remove(self, row: Mapping[str, str], _now_us: int) -> None:
+        """Take one entry off its list; `rule` names which where a card is spared several.
+
+        Raises:
+            ValueError: it isn't there.
+        """
+        if not self._take(row):
+            raise ValueError("stands on no such list; `tidegate lists show --entries` says what does")
+
+    def _take(self, row: Mapping[str, str]) -> bool:
+        """Return whether there was such an entry to be taken off."""
+        table = self.index.get(_entity(row["entity"]), {})
+        old = table.get(row["value"], ())
+        kept = tuple(one for one in old if (one.list, one.rule) != (row["list"], row["rule"]))
+        if kept:
+            self._set(table, row["value"], kept)
+        else:
+            table.pop(row["value"], None)
+        self.entries -= len(old) - len(kept)
+        return len(kept) < len(old)
+
+    def _set(self, table: dict[str, tuple[Listed, ...]], value: str, entries: tuple[Listed, ...]) -> None:
+        ordered = tuple(sorted(entries))
+        table[value] = self._shared.setdefault(ordered, ordered)
 
     def lines(self) -> Iterator[str]:
         """Yield the one form of these entries: header, then lines in order, each with its end."""
@@ -214,9 +305,7 @@ def _entry(row: Mapping[str, str]) -> tuple[Entity, str, Listed]:
     name = next((one for one in ListName if one == row["list"]), None)
     if name is None:
         raise ValueError(f"list: one of {', '.join(ListName)}")
-    known = next((one for one in ENTITIES if one == entity), None)
-    if known is None:
-        raise ValueError(f"entity: one of {', '.join(ENTITIES)}")
+    known = _entity(entity)
     _check("value", _VALUES[known], text)
     expires_us = _expiry(row.get("expires_at", ""))
     if name is not ListName.SUPPRESS:
@@ -227,6 +316,13 @@ def _entry(row: Mapping[str, str]) -> tuple[Entity, str, Listed]:
         raise ValueError("suppress: spares a card one rule until a date; set entity card and expires_at")
     _check("rule", _RULE, rule)
     return known, text, Listed(name, expires_us, rule)
+
+
+def _entity(text: str) -> Entity:
+    known = next((one for one in ENTITIES if one == text), None)
+    if known is None:
+        raise ValueError(f"entity: one of {', '.join(ENTITIES)}")
+    return known
 
 
 def _check(column: str, adapter: TypeAdapter[str], text: str) -> None:

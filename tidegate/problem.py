@@ -16,6 +16,7 @@ from tidegate.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    PermanentError,
     TakenError,
     TemporaryError,
     TidegateError,
@@ -116,6 +117,15 @@ def refused(wrong: Iterable[tuple[Sequence[int | str], str]]) -> InvalidError:
     fields = tuple(FieldError(_place(place), message.removeprefix("Value error, ")) for place, message in told)
     card_number = any("card number" in field.message for field in fields)
     return (CardNumberError if card_number else InvalidError)(joined(fields), fields=fields)
+
+
+class MistakeError(PermanentError):
+    """An error that nobody foresaw; what it was is in the site's log, and in no answer."""
+
+    code = "INTERNAL_ERROR"
+
+    def __init__(self) -> None:
+        super().__init__("the site made a mistake, and its log says which; send the same again: it is decided once")
 
 
 class MalformedError(InvalidError):

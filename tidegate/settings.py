@@ -150,18 +150,23 @@ class Uplink(_Section):
     ] = ""
     key: Annotated[
         str,
-        Field(description="file with the site's private key; needed with url: `tidegate site enrol` makes it"),
+        Field(
+            description="file of the site's private key, which `tidegate site enrol` makes; empty, because a site "
+            "without a cloud signs nothing"
+        ),
     ] = ""
     authority: Annotated[
         str,
         Field(
-            description="PEM file with who may vouch for the cloud; empty, because the system's authorities mostly do"
+            description="file of who may vouch for the cloud, as PEM; empty, because the system's authorities mostly do"
         ),
     ] = ""
     client_certificate: Annotated[
-        str, Field(description="PEM file that the site shows; empty, because frames are signed anyway")
+        str, Field(description="file of the certificate that the site shows; empty, because frames are signed anyway")
     ] = ""
-    client_key: Annotated[str, Field(description="PEM file with that certificate's key; empty without one")] = ""
+    client_key: Annotated[
+        str, Field(description="file of that certificate's key; empty, because there is none without")
+    ] = ""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

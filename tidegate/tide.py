@@ -14,6 +14,7 @@ from tidegate.records import Lane
 
 FRAMES_PATH: Final = "/v1/frames"
 HEADS_PATH: Final = "/v1/heads"
+HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
 
 _Seq = Annotated[int, Field(ge=1, lt=1 << 64)]
 _Lane = Annotated[int, Field(ge=min(Lane), le=max(Lane))]

@@ -6,16 +6,15 @@ The HTML is the Markdown rendered, with its plots inside. Both lie in the bundle
 import base64
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from markdown_it import MarkdownIt
 
-from tidegate.bundle import Manifest
+from tidegate.bundle import CARD, CARD_PAGE, Manifest
 from tidegate.clock import rfc3339
 from tidegate.features.declarations import NAMES
-from tidegate.policy.costs import Costs
 from training import plots
 from training.drift import LARGE, MODERATE
 from training.evaluate import Segment, reliability
@@ -23,8 +22,6 @@ from training.metrics import Estimates, Scored, mean, measure
 from training.options import SYNTH
 from training.walk import WEEK_US
 
-MARKDOWN: Final = "card.md"
-PAGE: Final = "card.html"
 _DRIFT_SHOWN: Final = 10
 _LABELS: Final = {
     "auc": "area under ROC",
@@ -58,7 +55,6 @@ class Facts:
     drift: Mapping[str, float]
     rival: str | None = None
     rival_weeks: Sequence[Scored] = ()
-    costs: Costs = field(default_factory=Costs)
 
 
 def named_gains(gains: Mapping[str, float]) -> dict[str, float]:
@@ -71,7 +67,7 @@ def render(facts: Facts) -> dict[str, bytes]:
     """Return the card's files by name: Markdown, its plots as SVG, and one HTML page that holds all."""
     drawn = {f"card-{name}.svg": svg for name, svg in _plots(facts).items()}
     text = "\n".join(_text(facts, drawn))
-    return {MARKDOWN: text.encode(), PAGE: _page(facts.bundle, text, drawn).encode(), **drawn}
+    return {CARD: text.encode(), CARD_PAGE: _page(facts.bundle, text, drawn).encode(), **drawn}
 
 
 def _plots(facts: Facts) -> dict[str, bytes]:
@@ -92,7 +88,7 @@ def _plots(facts: Facts) -> dict[str, bytes]:
         "precision-recall": plots.precision_recall(curves),
         "calibration": plots.calibration(tables),
         "scores": plots.scores(ours),
-        "costs": plots.costs_by_threshold(ours, facts.costs),
+        "costs": plots.costs_by_threshold(ours),
         "importances": plots.importances(facts.gains),
     }
     return drawn | ({"drift": plots.drift(facts.drift)} if facts.drift else {})

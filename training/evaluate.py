@@ -1,16 +1,20 @@
 """Evaluation: a model for each test week, scored on it beside a champion, measured whole and by segment."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score
 
 from tidegate.bundle import Calibration
+from tidegate.decision import Outcome
 from tidegate.limits import DAY_US
-from tidegate.policy.costs import MILLION, Costs, expected_costs
+from tidegate.payment import CHANNELS, ENTRY_MODES
+from tidegate.policy.active import bearers
+from tidegate.policy.costs import MILLION, Liability, expected_costs
+from tidegate.policy.terms import BearerCosts, Policy
 from tidegate.trees import Floats
 from training.calibrate import probabilities
 from training.dataset import Events, Flags, Ints, Words
@@ -20,7 +24,6 @@ from training.metrics import (
     Doubles,
     Estimates,
     Scored,
-    Targets,
     bootstrap,
     estimates,
     mean,
@@ -29,6 +32,7 @@ from training.metrics import (
 from training.options import FitSettings
 from training.walk import Week
 
+Numbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.uint8]]
 Margins: TypeAlias = Callable[[Floats], Floats]
 """A model: rows float32 [n, features] in, margins float32 [n] out."""
 Heard: TypeAlias = Callable[[int], None]
@@ -76,7 +80,7 @@ def walk(
     settings: FitSettings,
     *,
     train: Train = boost,
-    costs: Costs | None = None,
+    policy: Policy | None = None,
     heard: Heard = lambda _done: None,
 ) -> Walk:
     """Fit one model a week, and score each on its week. `train` is used for the last alone: it is the one that stays.
@@ -88,39 +92,69 @@ def walk(
     for done, week in enumerate(weeks, start=1):
         one = fit(features, week, settings, train if done == len(weeks) else boost)
         fitted.append(one)
-        made.append(scored(events, features, week, one.margins, one.calibration, costs or Costs()))
+        made.append(scored(events, features, week, one.margins, one.calibration, policy or Policy()))
         heard(done)
     return Walk(tuple(weeks), tuple(fitted), tuple(made))
 
 
 def scored(
-    events: Events, features: Floats, week: Week, margins: Margins, calibration: Calibration, costs: Costs
+    events: Events, features: Floats, week: Week, margins: Margins, calibration: Calibration, policy: Policy
 ) -> Scored:
-    """Return the payments of a test week with what a model says of them."""
+    """Return the payments of a test week with what a model says of them, and what a policy makes of that."""
     index, target = week.test.index, week.test.target
     margin = margins(features[index])
     probability = probabilities(margin, calibration)
-    amount = events.amount_minor[index]
+    amount, bearers = events.amount_minor[index], bearers_of(events, index, policy)
+    turned_out = priced(target.astype(np.int64) * MILLION, amount, bearers, policy.costs)
+    said = priced(np.rint(probability * MILLION).astype(np.int64), amount, bearers, policy.costs)
     return Scored(
         start_us=week.start_us,
         index=index,
         target=target,
         margin=margin,
         probability=probability,
-        cost_minor=realized(probability, amount, target, costs),
-        amount_minor=amount,
+        cost_minor=chosen(said, turned_out),
+        outcomes_minor=turned_out / MILLION,
         day=(events.occurred_us[index] - week.start_us) // DAY_US,
         card=events.card_slot[index],
         terminal=events.terminal_slot[index],
     )
 
 
-def realized(probability: Doubles, amount_minor: Ints, target: Targets, costs: Costs) -> Doubles:
-    """Return what the outcome of lowest expected cost cost, as each payment turned out, in minor units."""
-    said = np.rint(probability * MILLION).astype(np.int64)
-    cheapest = np.argmin(expected_costs(said, amount_minor, costs), axis=0)  # of equals the mildest, as at a gate
-    turned_out = np.stack(expected_costs(target.astype(np.int64) * MILLION, amount_minor, costs))
-    return np.asarray(turned_out[cheapest, np.arange(len(target))] / MILLION)
+def bearers_of(events: Events, index: np.ndarray, policy: Policy) -> Numbers:
+    """Return who bears the loss of each of some payments."""
+    channels, entries = _numbers(events, "channel", index, CHANNELS), _numbers(events, "entry_mode", index, ENTRY_MODES)
+    found = np.zeros(len(index), np.uint8)
+    for (channel, entry), bearer in bearers(policy).items():
+        found[(channels == channel) & (entries == entry)] = bearer
+    return found
+
+
+def _numbers(events: Events, name: str, index: np.ndarray, known: Mapping[Any, int]) -> Numbers:
+    """Return the numbers by which words of a field are stored; 0 where nothing is said."""
+    words = events.texts.get(name)
+    if words is None:
+        return np.zeros(len(index), np.uint8)
+    table = np.array([*(known[word] for word in words.vocabulary), 0], np.uint8)  # slot -1 is the last
+    found: Numbers = table[words.slots[index]]
+    return found
+
+
+def priced(probability_ppm: Ints, amount_minor: Ints, bearing: Numbers, costs: BearerCosts) -> Ints:
+    """Return what each outcome is expected to cost each payment, int64 [4, n], in millionths of a minor unit."""
+    made = np.zeros((len(Outcome), len(bearing)), np.int64)
+    for bearer in Liability:
+        own = bearing == bearer
+        made[:, own] = np.stack(expected_costs(probability_ppm[own], amount_minor[own], costs.of(bearer)))
+    return made
+
+
+def chosen(said: Ints, turned_out: Ints) -> Doubles:
+    """Return what the outcome of lowest expected cost cost as each payment turned out, in minor units.
+
+    Of equals it is the mildest, as at a gate.
+    """
+    return np.asarray(turned_out[np.argmin(said, axis=0), np.arange(said.shape[1])] / MILLION)
 
 
 def measured(weeks: Sequence[Scored], seed: int) -> Estimates:

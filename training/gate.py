@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from tidegate.bundle import GateVerdict
-from tidegate.policy.costs import MILLION, Costs, expected_costs
 from training.champion import Champion
 from training.metrics import Estimates, Scored, bootstrap, differences, mean, measure
 from training.options import SYNTH
@@ -34,13 +33,13 @@ class Check(NamedTuple):
 
 
 def judge(
-    found: Estimates, weeks: Sequence[Scored], costs: Costs, rival: tuple[Champion, Sequence[Scored]] | None, seed: int
+    found: Estimates, weeks: Sequence[Scored], rival: tuple[Champion, Sequence[Scored]] | None, seed: int
 ) -> GateVerdict:
     """Return the verdict on a model by its test weeks; `rival` is the champion with its own scores of the same weeks.
 
     A champion that can't score is named, and the model judged by the minimum alone.
     """
-    checks = minimum(found, weeks, costs)
+    checks = minimum(found, weeks)
     if rival is not None:
         champion, theirs = rival
         checks += against(champion, weeks, theirs, seed)
@@ -49,12 +48,12 @@ def judge(
     return GateVerdict(passed=not bad, against=rival[0].id if rival else None, reasons=bad or good)
 
 
-def minimum(found: Estimates, weeks: Sequence[Scored], costs: Costs) -> list[Check]:
+def minimum(found: Estimates, weeks: Sequence[Scored]) -> list[Check]:
     """Return what every model has to reach: better than chance by far, and cheaper than no model."""
     share = float(np.mean([week.target.mean() for week in weeks]))
     ranked, precise = found["auc"], found["average_precision"]
     bare = share * PRECISION_TIMES_MIN
-    blind, said_brier = cheapest_blind(weeks, costs), found["brier"].value
+    blind, said_brier = cheapest_blind(weeks), found["brier"].value
     return [
         Check(ranked.low >= AUC_MIN, f"auc {ranked.value:.3f}, at worst {ranked.low:.3f}, needs {AUC_MIN:.3f}"),
         Check(
@@ -73,13 +72,9 @@ def minimum(found: Estimates, weeks: Sequence[Scored], costs: Costs) -> list[Che
     ]
 
 
-def cheapest_blind(weeks: Sequence[Scored], costs: Costs) -> float:
+def cheapest_blind(weeks: Sequence[Scored]) -> float:
     """Return what a payment costs by the best outcome that is the same for all, in minor units, a mean over weeks."""
-    each = [
-        np.mean(expected_costs(week.target.astype(np.int64) * MILLION, week.amount_minor, costs), axis=1)
-        for week in weeks
-    ]
-    return float(np.mean(each, axis=0).min() / MILLION)
+    return float(np.mean([week.outcomes_minor.mean(axis=1) for week in weeks], axis=0).min())
 
 
 def comparable(champion: Champion, source: str, weeks: Sequence[Week]) -> list[int]:

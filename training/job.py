@@ -24,7 +24,6 @@ from tidegate.bundle import DataVersion, decode
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
-from tidegate.policy.costs import Costs
 from tidegate.policy.terms import Policy
 from tidegate.trees import Floats
 from training.card import Facts, named_gains, render
@@ -101,7 +100,15 @@ def data_version(options: Options, events: Events, vectors: Floats, week: Week) 
 
 
 def files(
-    fitted: Fitted, rows: Floats, data: DataVersion, found: Estimates, judged: Judged, now_us: int, seed: int
+    fitted: Fitted,
+    rows: Floats,
+    data: DataVersion,
+    found: Estimates,
+    judged: Judged,
+    policy: Policy,
+    *,
+    now_us: int,
+    seed: int,
 ) -> dict[str, bytes]:
     """Return the bundle's files, proven on `rows`."""
     return assemble(
@@ -111,7 +118,7 @@ def files(
         data=data,
         metrics={name: estimate.value for name, estimate in found.items()},
         parameters=fitted.parameters,
-        policy=Policy(),
+        policy=policy,
         trained_at_us=now_us,
         seed=seed,
         judged=judged,
@@ -131,7 +138,7 @@ def challenge(options: Options, events: Events, vectors: Floats, made: Walk, sou
     if before.bundle is None or not chosen:
         return before, []
     table = before.bundle.manifest.calibration
-    return before, [scored(events, vectors, week, before.margins, table, Costs()) for week in chosen]
+    return before, [scored(events, vectors, week, before.margins, table, options.terms()) for week in chosen]
 
 
 def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
         DatasetError: the payments can't be read, or are too few.
         BundleError: the packed trees differ from XGBoost.
     """
-    options.settings()  # a wrong file is known before the long way
+    options.settings(), options.terms()  # a wrong file is known before the long way
     tell("data", 0.0)
     events = payments(options, scratch)
     tell("features", 0.25)
@@ -152,7 +159,7 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
     data = data_version(options, events, vectors, newest)
     found = measured(made.scored, options.seed)
     rival = challenge(options, events, vectors, made, data.source)
-    verdict = judge(found, made.scored, Costs(), rival, options.seed)
+    verdict = judge(found, made.scored, rival, options.seed)
     tell("package", 0.92)
     learnt = vectors[newest.train.index]
     judged = Judged(
@@ -161,7 +168,7 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
         profile=profile(learnt, fitted.margins(learnt)),
     )
     tested = np.ascontiguousarray(vectors[newest.test.index])
-    parts = files(fitted, tested, data, found, judged, clock.now_us(), options.seed)
+    parts = files(fitted, tested, data, found, judged, options.terms(), now_us=clock.now_us(), seed=options.seed)
     bundle = write({**parts, **card_files(parts, events, made, learnt, found, rival)}, options.bundles)
     tell("done", 1.0)
     told = {name: estimate.value for name, estimate in found.items()}
@@ -206,7 +213,7 @@ def walked(options: Options, events: Events, vectors: Floats, scratch: Path) -> 
         workers=options.workers,
         scratch=scratch,
     )
-    return walk(events, vectors, chosen, options.settings(), train=train, heard=heard)
+    return walk(events, vectors, chosen, options.settings(), train=train, policy=options.terms(), heard=heard)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

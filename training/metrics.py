@@ -31,7 +31,7 @@ class Scored:
     """The payments of one test week, n rows in time order, with what a model said of them.
 
     `index` is the row in `Events`, `day` counts from 0, `cost_minor` is what the policy's outcome cost, as it turned
-    out; `card` and `terminal` are slots.
+    out, and `outcomes_minor`, [4, n], what each outcome would have; `card` and `terminal` are slots.
     """
 
     start_us: int
@@ -40,7 +40,7 @@ class Scored:
     margin: Floats
     probability: Doubles
     cost_minor: Doubles
-    amount_minor: Ints
+    outcomes_minor: Doubles
     day: Ints
     card: Slots
     terminal: Slots

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tidegate.errors import SettingsError
+from tidegate.errors import PolicyError, SettingsError
 from tidegate.limits import (
     JOB_CARDS_MAX,
     JOB_DAYS_MAX,
@@ -19,6 +19,8 @@ from tidegate.limits import (
     TREES_MAX,
     TRIALS_MAX,
 )
+from tidegate.policy.check import read
+from tidegate.policy.terms import Policy
 
 SYNTH: Final = "synth"
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -94,6 +96,20 @@ class Options:
     trials: int = 20
     before: dt.date | None = None
     params_out: Path | None = None
+    policy: Path | None = None
+
+    def terms(self) -> Policy:
+        """Return the policy that the bundle carries, and by whose costs its model is judged.
+
+        Raises:
+            PolicyError: its file can't be read, or is no policy.
+        """
+        if self.policy is None:
+            return Policy()
+        try:
+            return read(str(self.policy), self.policy.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise PolicyError(f"--policy: {self.policy} can't be read ({error}); name a TOML file") from error
 
     def settings(self) -> FitSettings:
         """Return how to fit: as `params` says, where it is given.
@@ -161,6 +177,9 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
         "trees": "in the model",
         "weeks": "to test on (a search: to try on), one model each; the newest is kept",
     }
+    made.add_argument(
+        "--policy", type=Path, help="TOML file of the bundle's policy, whose costs the model is judged by"
+    )
     made.add_argument("--params", type=Path, help="settings that a search has found; they win over --trees")
     made.add_argument(
         "--trials",

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from tidegate.policy.costs import MILLION, Costs, expected_costs
+from tidegate.decision import Outcome
 from training.drift import LARGE, MODERATE
 from training.evaluate import Reliability
 from training.metrics import FALSE_POSITIVE_RATE, Doubles, Scored, Targets
@@ -23,18 +23,18 @@ _OURS, _THEIRS, _GOOD, _BAD, _FAINT = "#0b6e99", "#d9822b", "#3a8a5f", "#b3322b"
 
 
 class Pooled(NamedTuple):
-    """The payments of several weeks in one: targets, probabilities, margins, amounts and what each cost."""
+    """The payments of several weeks in one: targets, probabilities, margins, what each cost and would have cost."""
 
     target: Targets
     probability: Doubles
     margin: Doubles
-    amount_minor: np.ndarray
     cost_minor: Doubles
+    outcomes_minor: np.ndarray
 
 
 def pooled(weeks: Sequence[Scored]) -> Pooled:
     """Return some weeks as one."""
-    return Pooled(*(np.concatenate([getattr(week, name) for week in weeks]) for name in Pooled._fields))
+    return Pooled(*(np.concatenate([getattr(week, name) for week in weeks], axis=-1) for name in Pooled._fields))
 
 
 def roc(curves: Mapping[str, Pooled]) -> bytes:
@@ -78,12 +78,11 @@ def scores(one: Pooled) -> bytes:
     return _svg(figure, axes)
 
 
-def costs_by_threshold(one: Pooled, costs: Costs) -> bytes:
+def costs_by_threshold(one: Pooled) -> bytes:
     """Plot what a payment costs where the most suspect are declined and all others approved; the policy beside it."""
     figure, axes = _figure("share of payments declined", "cost of a payment, minor units")
     order = np.argsort(-one.probability, kind="stable")
-    each = expected_costs(one.target[order].astype(np.int64) * MILLION, one.amount_minor[order], costs)
-    approve, decline = each[0] / MILLION, each[3] / MILLION
+    approve, decline = one.outcomes_minor[Outcome.APPROVE, order], one.outcomes_minor[Outcome.DECLINE, order]
     cost = (np.cumsum(decline) + approve.sum() - np.cumsum(approve)) / len(order)
     _line(axes, np.arange(1, len(order) + 1) / len(order), cost, "one threshold", _THEIRS)
     axes.axhline(float(one.cost_minor.mean()), color=_OURS, label="the policy, by amount")

@@ -1,7 +1,8 @@
 """Submits a training or a search for settings to a Ray cluster, for `tidegate train` and `tune` and for schedules.
 
 `python -m training.submit --address http://127.0.0.1:8265 --bundles DIR ...` takes the job's own options. The job's id
-follows from what it would do, so that the same call twice is one job. RAY_AUTH_TOKEN authorises.
+follows from what it would do, so that the same call twice is one job. RAY_AUTH_TOKEN authorises. `--check` only says
+whether such a job would be taken: better known before a cluster is started for it.
 """
 
 import datetime as dt
@@ -25,13 +26,21 @@ def resolved(options: Options) -> Options:
     Raises:
         JobError: a file isn't there.
     """
-    named = ("bundles", "mapping", "params", "params_out")
+    named = ("bundles", "mapping", "params", "params_out", "policy")
     paths = {name: path.resolve() for name in named if (path := getattr(options, name)) is not None}
     source = options.source if options.source == SYNTH else str(Path(options.source).resolve())
-    read = {"--mapping": paths["mapping"], "--source": Path(source), "--params": paths.get("params")}
+    read = {
+        "--mapping": paths["mapping"],
+        "--source": Path(source),
+        "--params": paths.get("params"),
+        "--policy": paths.get("policy"),
+    }
     for name, path in read.items():
         if path is not None and str(path) != SYNTH and not path.is_file():
             raise JobError(f"{name}: {path} is no file")
+    out = paths.get("params_out")
+    if out is not None and not out.parent.is_dir():
+        raise JobError(f"--params-out: {out.parent} is no folder")
     return replace(options, source=source, **paths)
 
 
@@ -47,7 +56,7 @@ def submission_id(options: Options) -> str:
     digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, rival, *command(options)]).encode())
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     data = [] if options.source == SYNTH else [Path(options.source)]
-    found = [] if options.params is None else [options.params]
+    found = [path for path in (options.params, options.policy) if path is not None]
     for path in (*sources, options.mapping, *found, *data):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -58,11 +67,17 @@ def submission_id(options: Options) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Submit, follow, print the result; end with 1 and the reason on stderr where there is none."""
     today = dt.datetime.now(dt.UTC).date()
-    made = parser(today, prog="python -m training.submit", description=__doc__, parents=[where()])
+    usage = "%(prog)s --bundles DIR [options]; --help shows them"
+    made = parser(today, prog="python -m training.submit", usage=usage, description=__doc__, parents=[where()])
+    made.add_argument("--check", action="store_true", help="only say whether such a job would be taken")
     given = vars(made.parse_args(arguments))
-    address, deadline_s = given.pop("address"), given.pop("deadline_s")
+    address, deadline_s, only_check = given.pop("address"), given.pop("deadline_s"), given.pop("check")
     try:
         options = resolved(Options(**given))
+        options.settings()
+        options.terms()
+        if only_check:
+            return
         job = submission_id(options)
         module, result = ("training.job", "bundle") if options.params_out is None else ("training.tune", "params")
         run(address, deadline_s, job, module, command(options), result=result, anew=False)

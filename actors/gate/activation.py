@@ -5,7 +5,9 @@ What is tried runs beside the decisions in a thread; what is refused changes not
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +21,7 @@ from tidegate.decision import Mark, Outcome
 from tidegate.errors import PolicyError
 from tidegate.ids import PolicyId
 from tidegate.limits import DAY_US, PAGE_SCAN_RECORDS_MAX, POLICY_DAY_ROWS_MAX
-from tidegate.lists import ListIndex, listings, parse
+from tidegate.lists import Change, ListIndex, amended, listings, parse
 from tidegate.policy.active import ActivePolicy
 from tidegate.policy.check import Golden, Report, check_successor, examine, validated
 from tidegate.policy.columns import decide_columns
@@ -97,9 +99,9 @@ class Activator:
         """Return the policy in force."""
         return policy_answer(self._gate.basis.policy)
 
-    def active_lists(self) -> Answer:
+    async def active_lists(self) -> Answer:
         """Return the lists in force, counted."""
-        return lists_answer(self._gate.basis.lists)
+        return await asyncio.to_thread(lists_answer, self._gate.basis.lists, self._gate.basis.policy)
 
     async def lists(self, lines: Iterable[str], *, by: str, why: str) -> Answer:
         """Make the lists of a text's lines the active ones, in the place of all before.
@@ -110,10 +112,31 @@ class Activator:
         async with self._turn:
             content = await asyncio.to_thread(parse, _LISTS, lines)
             before, now_us = self._gate.basis.lists.activation, self._gate.now_us()
-            lists = await asyncio.to_thread(self._orders.store, content, before, as_of_us=now_us, by=by, why=why)
-            await self._committer.durable(self._gate.activate_lists(lists))
-            await asyncio.to_thread(self._orders.keep_lists, lists.activation)
-            return lists_answer(lists)
+            return await self._listed(
+                await asyncio.to_thread(self._orders.store, content, before, as_of_us=now_us, by=by, why=why)
+            )
+
+    async def change_lists(self, change: Change, *, by: str, why: str) -> Answer:
+        """Set and take off single entries, all or none; what changes nothing makes no version.
+
+        The lists stay as old as their last load: who blocks one card has not heard what the network says today.
+
+        Raises:
+            ListsError: an entry is wrong, or isn't there to be removed; the active lists stay.
+        """
+        async with self._turn:
+            lists, now_us = self._gate.basis.lists, self._gate.now_us()
+            content, before = await asyncio.to_thread(amended, lists, change, now_us), lists.activation
+            if await asyncio.to_thread(content.id) == before.lists:
+                return await self.active_lists()
+            as_of_us = before.as_of_us if before.version else now_us
+            store = partial(self._orders.store, content, before, as_of_us=as_of_us, changed_us=now_us)
+            return await self._listed(await asyncio.to_thread(store, by=by, why=why))
+
+    async def _listed(self, lists: ListIndex) -> Answer:
+        await self._committer.durable(self._gate.activate_lists(lists))
+        await asyncio.to_thread(self._orders.keep_lists, lists.activation)
+        return await self.active_lists()
 
 
 def golden_of_model(scorer: Scorer) -> Golden:
@@ -152,17 +175,18 @@ def policy_answer(policy: ActivePolicy) -> Answer:
     return {**told, "terms": policy.terms.model_dump(mode="json")}
 
 
-def lists_answer(lists: ListIndex) -> Answer:
-    """Render lists in force."""
-    told = lists.activation
-    as_of = rfc3339(told.as_of_us) if told.version else None
-    counts: dict[str, int] = {}
+def lists_answer(lists: ListIndex, policy: ActivePolicy) -> Answer:
+    """Render lists in force; counting half a million entries takes a tenth of a second."""
+    told, counts, spared = lists.activation, Counter[str](), set[str]()
     for table in lists.index.values():
         for entries in table.values():
-            for entry in entries:
-                counts[entry.list] = counts.get(entry.list, 0) + 1
-    named = {"version": told.version, "lists": told.lists or None, "entries": told.entries, "by_list": counts}
-    return {**named, "as_of": as_of, "by": told.by, "why": told.why}
+            counts.update(entry.list for entry in entries)
+            spared.update(entry.rule for entry in entries)
+    named = {"version": told.version, "lists": told.lists or None, "entries": told.entries, "by_list": dict(counts)}
+    unknown = sorted(spared - {"", *(rule.id for rule in policy.terms.rules)})
+    as_of = rfc3339(told.as_of_us) if told.version else None
+    changed = rfc3339(told.changed_us) if told.changed_us else None
+    return {**named, "unknown_rules": unknown, "as_of": as_of, "changed_at": changed, "by": told.by, "why": told.why}
 
 
 def _report(report: Report) -> Answer:

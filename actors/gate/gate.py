@@ -20,7 +20,7 @@ from tidegate.decided import Decided, answer
 from tidegate.decision import Mark
 from tidegate.errors import ConflictError, DeadlineError, FieldError, InvalidError, NotFoundError, NotReadyError
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.limits import EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
+from tidegate.limits import DAY_US, EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
 from tidegate.lists import ListIndex
 from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.policy.active import ActivePolicy, activation_of
@@ -239,8 +239,11 @@ class Gate:
                 fields=(FieldError("transaction_id", "unknown at this site"),),
             )
         now_us = self.now_us()
-        if self._source is None and values["known_us"] > now_us + OCCURRED_AHEAD_US_MAX:
-            raise _invalid("known_at", "more than a minute ahead of the site's clock: nothing later could correct it")
+        # A stream's labels may come before the payments that would move its clock that far.
+        ahead_us = OCCURRED_AHEAD_US_MAX if self._source is None else EVENT_STEP_US_MAX
+        if values["known_us"] > now_us + ahead_us:
+            told = "a minute" if self._source is None else f"{EVENT_STEP_US_MAX // DAY_US} days"
+            raise _invalid("known_at", f"more than {told} ahead of the site's clock: nothing later could correct it")
         items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(values))]
         record = self.journal.append(items, now_us)[-1][1]
         self._note_clock()

@@ -53,10 +53,13 @@ class Basis:
     policy: ActivePolicy
 
     def modes(self, now_us: int) -> Modes:
-        """Return how fresh each thing is that a decision at this time rests on."""
-        return self.policy.modes(
-            now_us=now_us, bundle_us=self.scorer.bundle.manifest.trained_at_us, lists_us=self.lists.as_of_us
-        )
+        """Return how fresh each thing is that a decision at this time rests on.
+
+        A model is trained in life's time, so where the clock follows a stream its age can't be told, and isn't.
+        """
+        follows = self.settings.clock.source == "events"
+        bundle_us = now_us if follows else self.scorer.bundle.manifest.trained_at_us
+        return self.policy.modes(now_us=now_us, bundle_us=bundle_us, lists_us=self.lists.as_of_us)
 
 
 def fingerprint_of(request: PaymentRequest, occurred_us: int) -> bytes:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from actors.journal.ports import Disk
 from tidegate.errors import NotFoundError, SettingsError
-from tidegate.limits import LISTS_KEPT
+from tidegate.limits import LISTS_KEPT, LISTS_KEPT_SMALL, LISTS_KEPT_SMALL_BYTES
 from tidegate.lists import Content, ListIndex, ListsActivation, parse
 from tidegate.policy.active import Activation
 
@@ -50,17 +50,28 @@ class Orders:
     def keep_lists(self, activation: ListsActivation) -> None:
         """Remember lists, durably, and forget the oldest sets."""
         self._disk.replace(LISTS, activation.model_dump_json(indent=1).encode())
-        sets = sorted(name for name in self._disk.sizes() if _SET.fullmatch(name))
-        for name in sets[: -LISTS_KEPT - 1]:
-            self._disk.remove(name)
+        sizes, total = self._disk.sizes(), 0
+        older = sorted((name for name in sizes if _SET.fullmatch(name)), reverse=True)[1:]
+        for at, name in enumerate(older):
+            total += sizes[name]
+            if at >= LISTS_KEPT and (at >= LISTS_KEPT_SMALL or total > LISTS_KEPT_SMALL_BYTES):
+                self._disk.remove(name)
 
-    def store(self, content: Content, after: ListsActivation, *, as_of_us: int, by: str, why: str) -> ListIndex:
+    def store(
+        self, content: Content, after: ListsActivation, *, as_of_us: int, by: str, why: str, changed_us: int = 0
+    ) -> ListIndex:
         """Place a set's text beside the others, durably; return it ready for look-up as the version `after` one.
 
         Nothing is activated yet.
         """
         told = ListsActivation(
-            version=after.version + 1, lists=content.id(), entries=content.entries, as_of_us=as_of_us, by=by, why=why
+            version=after.version + 1,
+            lists=content.id(),
+            entries=content.entries,
+            as_of_us=as_of_us,
+            changed_us=changed_us,
+            by=by,
+            why=why,
         )
         self._disk.replace(_file(told), "".join(content.lines()).encode())
         return ListIndex(told, content.index)

@@ -6,7 +6,7 @@ and judges the stored request again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,10 @@ from tidegate.settings import SiteSettings
 
 Load = Callable[[BundleId], Scorer]
 """Returns the scorer of a bundle, or raises BundleError where it is not at hand."""
+
+
+_SAID: Final = frozenset({Kind.CONFIG_ACTIVATED, Kind.POLICY_ACTIVATED, Kind.LISTS_ACTIVATED})
+"""Records that say what a site decides by from then on; an epoch begins with one of each."""
 
 
 class Difference(NamedTuple):
@@ -73,6 +77,7 @@ class Replay:
         self._load = load
         self._wanted = wanted
         self._epoch_index = self._find_epoch()
+        self._said: dict[Kind, Entry] = {}
         self._record = self._find()
         self.decided = Decided.from_body(self._record.body)
 
@@ -83,13 +88,19 @@ class Replay:
         return found[self._wanted.epoch]
 
     def _find(self) -> Record:
-        for piece in self._reader.pieces():
-            if isinstance(piece, Columns) and located(int(piece.locators[0]))[0] == self._epoch_index:
+        """Return the decision's record; remember on the way what its epoch said of itself last."""
+        for piece in self._reader.pieces(since=self._epoch_index):
+            index = located(int(piece.locators[0]) if isinstance(piece, Columns) else piece[0])[0]
+            if index != self._epoch_index:
+                break
+            if isinstance(piece, Columns):
                 at = np.flatnonzero(piece.rows["seq"] == self._wanted.seq)
                 if len(at):
                     return self._reader.read(int(piece.locators[at[0]]))
-            elif not isinstance(piece, Columns) and self._is_it(*piece):
+            elif self._is_it(*piece):
                 return piece[1]
+            elif piece[1].kind in _SAID:
+                self._said[piece[1].kind] = piece
         raise NotFoundError(f"{self._wanted}: this journal has no such decision, or it was lost; verify the journal")
 
     def _is_it(self, place: int, record: Record) -> bool:
@@ -153,39 +164,35 @@ class Replay:
     def _state(self, *, window: bool) -> tuple[State, int]:
         """Return the state before the decision and how many records it took.
 
-        Without its window only what the site said of itself: lists, bundle, configuration.
+        Without its window only what the site said of itself: lists, policy, configuration. That was seen when the
+        decision was found, so the journal isn't read again.
         """
         settings = self._settings()
         before = self._record.pos - 1
         checkpoint = load_checkpoint(self._checkpoints, self._wanted.epoch, through_pos=before) if window else None
         state = new_state(settings, checkpoint)
-        if not window:
-            state.window_pos = before
         replay, count = Rebuild(state, self._reader, epoch_index=self._epoch_index), 0
-        for piece in self._before():
-            if window or not isinstance(piece, Columns):
-                replay.take(piece)
-                count += len(piece.rows) if isinstance(piece, Columns) else 1
+        for piece in self._before() if window else self._said.values():
+            replay.take(piece)
+            count += len(piece.rows) if isinstance(piece, Columns) else 1
         return state, count
 
     def _settings(self) -> SiteSettings:
         """Return the settings that were active at the decision."""
-        found: Record | None = None
-        for piece in self._before():
-            if not isinstance(piece, Columns) and piece[1].kind is Kind.CONFIG_ACTIVATED:
-                found = piece[1]
-        if found is None:
+        if Kind.CONFIG_ACTIVATED not in self._said:
             raise NotFoundError(f"{self._wanted}: the record of its configuration was lost; verify the journal")
-        return SiteSettings.model_validate(found.values()["settings"])
+        return SiteSettings.model_validate(self._said[Kind.CONFIG_ACTIVATED][1].values()["settings"])
 
     def _before(self) -> Iterator[Columns | Entry]:
-        """Yield what the journal holds before the decision, older epochs included."""
+        """Yield what the journal holds before the decision, older epochs included; nothing behind it is read."""
         for piece in self._reader.pieces():
             index = located(int(piece.locators[0]) if isinstance(piece, Columns) else piece[0])[0]
             if index < self._epoch_index:
                 yield piece
-            elif index == self._epoch_index:
-                yield from self._cut(piece)
+            else:
+                yield from (own := list(self._cut(piece)))
+                if not own:
+                    return
 
     def _cut(self, piece: Columns | Entry) -> Iterator[Columns | Entry]:
         if not isinstance(piece, Columns):

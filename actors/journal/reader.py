@@ -43,13 +43,15 @@ class Reader:
         except ValueError as error:
             raise NotFoundError(f"epoch {index}, segment {segment}, byte {offset}: no record can be read") from error
 
-    def pieces(self) -> Iterator[Columns | Entry]:
-        """Yield all records in order, runs of decisions as columns.
+    def pieces(self, *, since: int = 0) -> Iterator[Columns | Entry]:
+        """Yield all records in order from the epoch of an index on, runs of decisions as columns.
 
         Raises:
             JournalFormatError: a record is of a kind that this program doesn't know.
         """
         for name in self._names.values():
+            if name.ordinal < since:
+                continue
             for number in segment_numbers(self._disk.sizes(), name):
                 raw, base = self._shelf.load(name, number), locator(name.ordinal, number, 0)
                 yield from columns(raw, append_seed(name.epoch, number), base, name.segment(number))

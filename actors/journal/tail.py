@@ -4,9 +4,15 @@ Knows of each lane where it read last, so that reading on costs what is new; any
 header, which says where the lanes stand, and hashes its way to the first record asked for.
 """
 
+import hashlib
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from actors.journal.layout import (
     APPEND_BYTES,
@@ -28,7 +34,7 @@ from actors.journal.shelf import Shelf
 from tidegate.ids import EpochId
 from tidegate.limits import APPEND_BYTES_MAX, MIB
 from tidegate.passages import Head, Passage
-from tidegate.records import DECISION, Lane, chain
+from tidegate.records import DECISION, Lane
 
 _WINDOW_BYTES: Final = 2 * MIB + APPEND_BYTES_MAX  # holds the largest append wherever it begins in the first half
 _PLACES_KEPT: Final = 4  # a lane has a live and a backlog reader; the rest is for who asks for a head
@@ -43,14 +49,97 @@ class _Place(NamedTuple):
     before: bytes
 
 
-class _Blob(NamedTuple):
-    """One record: the append it stands in, its numbers, its canonical bytes."""
+class _Run(NamedTuple):
+    """Records of one lane that stand close to each other: contiguous in `seq`, each of `sizes` bytes of `data`."""
 
     segment: int
-    offset: int
-    seq: int
-    pos: int
-    data: bytes | memoryview
+    offsets: Sequence[int]
+    """Of the append that each stands in."""
+    first: int
+    positions: Sequence[int]
+    data: memoryview
+    ends: Sequence[int]
+    """Where in `data` each ends; the first begins at `begin`."""
+    begin: int = 0
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return len(self.ends)
+
+    @property
+    def last(self) -> int:
+        """The number of the last one; `first` - 1 where there is none."""
+        return self.first + len(self.ends) - 1
+
+    def until(self, seq: int) -> "_Run":
+        """Return those up to `seq`."""
+        return self if seq >= self.last else self._cut(0, max(0, seq - self.first + 1))
+
+    def since(self, seq: int) -> "_Run":
+        """Return those from `seq` on."""
+        return self if seq <= self.first else self._cut(min(self.records, seq - self.first), self.records)
+
+    def _cut(self, start: int, stop: int) -> "_Run":
+        begin = self.ends[start - 1] if start else self.begin
+        cut = slice(start, stop)
+        return _Run(
+            self.segment, self.offsets[cut], self.first + start, self.positions[cut], self.data, self.ends[cut], begin
+        )
+
+    def bytes(self) -> memoryview:
+        """Return their canonical bytes."""
+        return self.data[self.begin : self.ends[-1]] if self.ends else self.data[:0]
+
+
+class _Walk:
+    """Where a reader is in a lane."""
+
+    def __init__(self, place: _Place) -> None:
+        self.place = place
+
+    def before(self, run: _Run, known: bytes) -> bytes:
+        """Return the running hash before a run: unknown behind a loss, unless the segment's header tells it."""
+        return self.place.before if run.first == self.place.seq and self.place.before != CHAIN_UNKNOWN else known
+
+    def pass_over(self, run: _Run, known: bytes) -> None:
+        """Go behind a run; what was passed before is left out."""
+        run = run.since(self.place.seq)
+        if not run.records:
+            return
+        before = self.before(run, known)
+        if before != CHAIN_UNKNOWN:
+            before = _chained(before, run)
+        self.place = _Place(run.last + 1, run.segment, run.offsets[-1], before)
+
+
+class _Passage:
+    """A passage in the making."""
+
+    def __init__(self, begin: _Run, before: bytes, records_max: int, bytes_max: int) -> None:
+        self._first, self._pos, self._before = begin.first, begin.positions[0], before
+        self._room, self._records_max = bytes_max, records_max
+        self._parts: list[memoryview] = []
+        self._count = 0
+
+    def goes_on(self, run: _Run, before: bytes) -> bool:
+        """Tell whether a run continues it, with hashes that are known or not as its own are, and there is room."""
+        joins = run.first == self._first + self._count and (before == CHAIN_UNKNOWN) == (self._before == CHAIN_UNKNOWN)
+        return joins and self._count < self._records_max and run.ends[0] - run.begin <= self._room
+
+    def take(self, run: _Run) -> _Run:
+        """Take as much of a run as there is room for; one record at least where there is none yet."""
+        fits = bisect_right(run.ends, self._room + run.begin) or (not self._count)
+        taken = run.until(run.first + min(int(fits), self._records_max - self._count) - 1)
+        self._parts.append(taken.bytes())
+        self._room -= len(self._parts[-1])
+        self._count += taken.records
+        return taken
+
+    def done(self, epoch: EpochId, lane: Lane, after: bytes) -> Passage:
+        """Return it."""
+        last = self._first + self._count - 1
+        return Passage(epoch, lane, self._first, last, self._pos, self._before, after, b"".join(self._parts))
 
 
 class Tail:
@@ -97,53 +186,41 @@ class Tail:
     def head(self, epoch: EpochId, lane: Lane) -> Head:
         """Return where a lane stands, with what is durable; reads what lies between the last read and that."""
         last = self.last(epoch, lane)
-        place = self._nearest(self._names[epoch], lane, last + 1)
-        seq, before = place.seq, place.before
-        for blob in self._blobs(self._names[epoch], lane, place):
-            if blob.seq >= seq:
-                before = self._before(epoch, lane, blob, seq, before)
-                before = _after(before, blob)
-                seq = blob.seq + 1
-                place = _Place(seq, blob.segment, blob.offset, before)
-            if seq > last:
+        walk = _Walk(self._nearest(self._names[epoch], lane, last + 1))
+        for run in self._runs(self._names[epoch], lane, walk.place):
+            walk.pass_over(run.until(last), self._known(epoch, lane, run))
+            if run.last >= last:
                 break
-        self._keep(epoch, lane, place)
-        return Head(last, before)
+        self._keep(epoch, lane, walk.place)
+        return Head(last, walk.place.before)
 
     def read(
         self, epoch: EpochId, lane: Lane, first: int, *, through: int, records_max: int, bytes_max: int
     ) -> Passage | None:
-        """Return the run that begins at `first`, or at the first record behind it that can be read.
+        """Return the passage that begins at `first`, or at the first record behind it that can be read.
 
         At most `records_max` records of `bytes_max` bytes together, but one at least. None: nothing of `first` to
         `through` can be read.
         """
-        place = self._nearest(self._names[epoch], lane, first)
-        seq, before = place.seq, place.before
-        begun: _Blob | None = None
-        start, size = before, 0
-        parts: list[bytes | memoryview] = []
-        for blob in self._blobs(self._names[epoch], lane, place):
-            if blob.seq < seq:
+        walk = _Walk(self._nearest(self._names[epoch], lane, first))
+        made: _Passage | None = None
+        for run in self._runs(self._names[epoch], lane, walk.place):
+            known = self._known(epoch, lane, run)
+            walk.pass_over(run.until(first - 1), known)
+            rest = run.since(max(first, walk.place.seq)).until(through)
+            if not rest.records:
+                if run.last >= through:
+                    break
                 continue
-            full = begun is not None and (len(parts) >= records_max or size + len(blob.data) > bytes_max)
-            if blob.seq > through or full or (begun is not None and blob.seq != seq):
+            if made is not None and not made.goes_on(rest, walk.before(rest, known)):
                 break
-            known = self._before(epoch, lane, blob, seq, before)
-            if begun is not None and start == CHAIN_UNKNOWN != known:
-                break  # a run's hashes are both known or both not
-            before = known
-            if blob.seq >= first:
-                if begun is None:
-                    begun, start = blob, before
-                parts.append(blob.data)
-                size += len(blob.data)
-            before, seq = _after(before, blob), blob.seq + 1
-            place = _Place(seq, blob.segment, blob.offset, before)
-        self._keep(epoch, lane, place)
-        if begun is None:
-            return None
-        return Passage(epoch, lane, begun.seq, seq - 1, begun.pos, start, before, b"".join(parts))
+            made = made or _Passage(rest, walk.before(rest, known), records_max, bytes_max)
+            taken = made.take(rest)
+            walk.pass_over(taken, known)
+            if taken.records < rest.records or run.last >= through:
+                break
+        self._keep(epoch, lane, walk.place)
+        return None if made is None else made.done(epoch, lane, walk.place.before)
 
     # Where to begin.
 
@@ -203,20 +280,23 @@ class Tail:
         for lane in Lane:
             for number in reversed(self._numbers[name.epoch]):
                 begin = _Place(0, number, HEADER_BYTES, CHAIN_UNKNOWN)
-                last[lane] = max((blob.seq for blob in self._blobs(name, lane, begin)), default=0)
+                last[lane] = max((run.last for run in self._runs(name, lane, begin)), default=0)
                 header = self._header(name, number)
                 if last[lane] or (header is not None and header.next_seqs[lane] == 1):
                     break
         return tuple(last)
 
-    # Records, one by one.
+    # Records, run by run.
 
-    def _blobs(self, name: EpochName, lane: Lane, place: _Place) -> Iterator[_Blob]:
+    def _runs(self, name: EpochName, lane: Lane, place: _Place) -> Iterator[_Run]:
         """Yield the lane's records from an append on, through what is durable."""
         for number in [n for n in self._numbers[name.epoch] if n >= place.segment]:
             offset = place.offset if number == place.segment else HEADER_BYTES
             for origin, raw, stretch in self._stretches(name, number, offset):
-                yield from _of_lane(lane, number, origin, raw, stretch, name)
+                if stretch.rows is None:
+                    yield from _events(lane, number, origin, raw, stretch, name)
+                elif lane is Lane.DECISIONS:
+                    yield from _decisions(number, origin, stretch, stretch.rows)
 
     def _stretches(self, name: EpochName, number: int, offset: int) -> Iterator[tuple[int, bytes, Stretch]]:
         stop = self._stop(name, number)
@@ -240,29 +320,40 @@ class Tail:
             return 0
         return self._mark.offset if number == self._mark.segment else 1 << 62
 
-    def _before(self, epoch: EpochId, lane: Lane, blob: _Blob, seq: int, before: bytes) -> bytes:
-        """Return the running hash before a record: unknown behind a loss, until a header tells it again."""
-        if blob.seq == seq and before != CHAIN_UNKNOWN:
-            return before
-        header = self._header(self._names[epoch], blob.segment)
-        known = header is not None and header.next_seqs[lane] == blob.seq
-        return header.chains[lane] if header is not None and known else CHAIN_UNKNOWN
+    def _known(self, epoch: EpochId, lane: Lane, run: _Run) -> bytes:
+        """Return the running hash before a run where its segment's header tells it."""
+        header = self._header(self._names[epoch], run.segment)
+        told = header is not None and header.next_seqs[lane] == run.first
+        return header.chains[lane] if header is not None and told else CHAIN_UNKNOWN
 
 
-def _after(before: bytes, blob: _Blob) -> bytes:
-    return chain(before, bytes(blob.data)) if before != CHAIN_UNKNOWN else before
+def _chained(before: bytes, run: _Run) -> bytes:
+    """Return the running hash after a run: `tidegate.records.chain` over each of its records."""
+    fresh, data, at = hashlib.sha256(), run.data, run.begin
+    for end in run.ends:
+        step = fresh.copy()  # a tenth less than another fresh one
+        step.update(before)
+        step.update(data[at:end])
+        before, at = step.digest(), end
+    return before
 
 
-def _of_lane(lane: Lane, number: int, origin: int, raw: bytes, stretch: Stretch, name: EpochName) -> Iterator[_Blob]:
-    """Yield the records of one lane in a stretch."""
-    if stretch.rows is not None:
-        if lane is Lane.DECISIONS:
-            data, width = memoryview(stretch.rows.tobytes()), DECISION.itemsize
-            seqs, positions = stretch.rows["seq"].tolist(), stretch.rows["pos"].tolist()
-            for index, (at, seq, pos) in enumerate(zip(stretch.offsets().tolist(), seqs, positions, strict=True)):
-                begin = origin + (at - APPEND_BYTES if stretch.append is None else stretch.start)
-                yield _Blob(number, begin, seq, pos, data[index * width : (index + 1) * width])
-    elif stretch.append is not None:
+def _decisions(number: int, origin: int, stretch: Stretch, rows: npt.NDArray[np.void]) -> Iterator[_Run]:
+    """Yield a stretch of decisions as runs: one, unless records are missing between them."""
+    width, data = DECISION.itemsize, memoryview(rows.tobytes())
+    seqs, positions = rows["seq"], rows["pos"].tolist()
+    offsets = (stretch.offsets() + (origin - APPEND_BYTES)).tolist() if stretch.append is None else None
+    cuts = [0, *(np.flatnonzero(np.diff(seqs) != 1) + 1).tolist(), len(rows)]
+    for start, stop in pairwise(cuts):
+        ends = range((start + 1) * width, (stop + 1) * width, width)
+        begins = offsets[start:stop] if offsets is not None else [origin + stretch.start] * (stop - start)
+        yield _Run(number, begins, int(seqs[start]), positions[start:stop], data, ends, start * width)
+
+
+def _events(lane: Lane, number: int, origin: int, raw: bytes, stretch: Stretch, name: EpochName) -> Iterator[_Run]:
+    """Yield one append's records of a lane, one by one: they are few."""
+    if stretch.append is not None:
+        view = memoryview(raw)
         for start, stop, of, _kind, seq, pos, _time in heads(raw, stretch.append, name.segment(number)):
             if of is lane:
-                yield _Blob(number, origin + stretch.start, seq, pos, raw[start:stop])
+                yield _Run(number, [origin + stretch.start], seq, [pos], view, [stop], start)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from actors.scorer.ports import Folder
-from tidegate.bundle import ACTIVE, MANIFEST, Bundle, canonical, check_admitted, decode, overridden
+from tidegate.bundle import ACTIVE, MANIFEST, Bundle, canonical, card_of_override, check_admitted, decode, overridden
 from tidegate.errors import BundleError
 from tidegate.ids import BundleId
 from tidegate.limits import BUNDLES_KEPT, BUNDLES_NAMED_MAX
@@ -82,8 +82,8 @@ class Shelf:
         Raises:
             BundleError: it can't be loaded, the gate has passed it, or it isn't said who or why.
         """
-        changed = overridden(self.load(bundle).manifest, by=by, why=why, at_us=at_us)
-        return self.put({**self._folder.files(bundle), MANIFEST: canonical(changed)})
+        changed, files = overridden(self.load(bundle).manifest, by=by, why=why, at_us=at_us), self._folder.files(bundle)
+        return self.put({**files, **card_of_override(files, changed, bundle), MANIFEST: canonical(changed)})
 
     def prune(self, named: Collection[str] = ()) -> tuple[BundleId, ...]:
         """Keep the active bundle and the newest others, `BUNDLES_KEPT` in all, and `named`; return what was removed.

@@ -5,7 +5,7 @@ next cursor puts it right. It never sends beyond what is durable.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -17,7 +17,19 @@ from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply
 from actors.uplink.schedule import Queue, Schedule
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError
-from tidegate.frames import MEDIA_TYPE, OF_LANE, Head, LaneHead, Origin, SignedHead, Signer, encode_all, packed
+from tidegate.frames import (
+    MEDIA_TYPE,
+    OF_LANE,
+    Frame,
+    FrameError,
+    Head,
+    LaneHead,
+    Origin,
+    SignedHead,
+    Signer,
+    encode_all,
+    packed,
+)
 from tidegate.ids import Entropy, EpochId, GateId, SiteId
 from tidegate.limits import (
     FRAME_BYTES_MAX,
@@ -28,14 +40,15 @@ from tidegate.limits import (
     TIDE_PASSAGE_BYTES_MAX,
     TIDE_POLL_S,
     TIDE_REFUSED_S,
+    TIDE_REQUEST_BYTES_MIN,
+    TIDE_REQUEST_US,
     TIDE_SAVE_EVERY_US,
 )
-from tidegate.passages import Span
+from tidegate.passages import Passage, Span
 from tidegate.records import SCHEMAS, Lane
-from tidegate.tide import FRAMES_PATH, HEADS_PATH, Answer, Status
+from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
 
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
-HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
 
 
 class Whose(NamedTuple):
@@ -94,6 +107,7 @@ class Uplink:
         self._schedule = Schedule()
         self._patience = Patience(entropy)
         self._credit = FRAME_BYTES_MAX
+        self._pace = FRAMES_BODY_BYTES_MAX
         self._head_due_us = 0
         self._saved: tuple[int, bytes] = (0, b"")
         self.standing = Standing()
@@ -118,6 +132,10 @@ class Uplink:
         self._send(load, now_us)
         return 0.0
 
+    def committed(self) -> dict[Key, tuple[Span, ...]]:
+        """Return what the cloud is known to have, lane by lane of each epoch."""
+        return self._lanes.committed()
+
     # What there is.
 
     def _look(self, *, everything: bool) -> None:
@@ -128,7 +146,7 @@ class Uplink:
 
     def _load(self) -> _Load:
         """Return frames for one request, no more than the cloud takes: each queue's by its turn."""
-        load, credit = _Load(), min(self._credit, FRAMES_BODY_BYTES_MAX)
+        load, credit = _Load(), min(self._credit, self._pace)
         while waiting := self._lanes.waiting():
             queue = self._schedule.pick(waiting)
             if not self._take(queue, waiting[queue], load, credit):
@@ -145,8 +163,7 @@ class Uplink:
         if passage is None or passage.first > span.first:
             self._lanes.lose(wanted.key, Span(span.first, span.last if passage is None else passage.first - 1))
             return True
-        origin = Origin(self._whose.site, self._whose.gate, epoch)
-        for frame in encode_all(origin, passage.canonical, passage.before, self._signer, layout=OF_LANE[lane]):
+        for frame in self._frames(wanted.key, passage):
             size = len(frame.data) + 4
             if load.frames and load.size + size > credit:
                 return False
@@ -156,6 +173,23 @@ class Uplink:
             self._lanes.take(*load.spans[-1])
             self._schedule.sent(queue, size)
         return load.size < credit
+
+    def _frames(self, key: Key, passage: Passage) -> Iterator[Frame]:
+        """Yield a passage's frames; a record that fits none is held back, and told."""
+        epoch, lane = key
+        origin = Origin(self._whose.site, self._whose.gate, epoch)
+        done = passage.first - 1
+        try:
+            for frame in encode_all(origin, passage.canonical, passage.before, self._signer, layout=OF_LANE[lane]):
+                yield frame
+                done = frame.header.last
+        except FrameError as error:
+            self._hold(key, Span(done + 1, done + 1), f"{error.reason}: {error.message}", self._clock.now_us())
+
+    def _hold(self, key: Key, span: Span, why: str, now_us: int) -> None:
+        self._lanes.hold(key, span, now_us)
+        self.standing.unwanted_frames += 1
+        self.standing.trouble = f"L{key[1]:d} {span.first}-{span.last}: {why}"
 
     # Sending.
 
@@ -168,10 +202,14 @@ class Uplink:
         self.standing.sent_records += sum(span.last - span.first + 1 for _, span in load.spans)
         for (key, span), result in zip(load.spans, answer.results, strict=False):
             if result.status in {Status.QUARANTINED, Status.REFUSED}:
-                self._lanes.hold(key, span, now_us)
-                self.standing.unwanted_frames += 1
-                self.standing.trouble = f"L{key[1]:d} {span.first}-{span.last}: {result.reason}: {result.message}"
+                self._hold(key, span, f"{result.reason}: {result.message}", now_us)
+        self._keep_pace(load.size, self._clock.now_us() - now_us)
         self._save(now_us)
+
+    def _keep_pace(self, size: int, took_us: int) -> None:
+        """Make the next request so large that it takes no longer than live records may wait."""
+        wanted = size * TIDE_REQUEST_US // max(took_us, 1)
+        self._pace = max(TIDE_REQUEST_BYTES_MIN, min(FRAMES_BODY_BYTES_MAX, wanted, 2 * self._pace))
 
     def _send_head(self, now_us: int) -> None:
         """Say how far the journal of each epoch reaches, and hear what the cloud has of it."""

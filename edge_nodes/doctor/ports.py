@@ -123,7 +123,7 @@ class CheckpointsSeen:
 class BundleSeen:
     """The active bundle; empty where none was ever activated. `refused`: why it can't decide.
 
-    `ages`: from which age on its policy takes it for stale.
+    `ages`: from which age on its policy takes it for stale. `rules`: why its rules wouldn't be activated today.
     """
 
     bundle: str = ""
@@ -131,6 +131,7 @@ class BundleSeen:
     trained_at_us: int = 0
     golden_rows: int = 0
     ages: Rungs = field(default_factory=lambda: Ladder().bundle)
+    rules: str = ""
 
 
 @dataclass(frozen=True, slots=True)

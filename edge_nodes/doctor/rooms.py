@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from actors.gate.activation import golden_of_model
 from actors.gate.start import checkpoint_names
 from actors.journal.layout import EpochName, epoch_names
 from actors.journal.ports import Disk, File
@@ -12,9 +13,10 @@ from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from actors.window.checkpoint import decode
 from edge_nodes.doctor.ports import BundleSeen, CheckpointsSeen, JournalSeen
-from tidegate.errors import BundleError, JournalFormatError
+from tidegate.errors import BundleError, JournalFormatError, PolicyError
 from tidegate.ids import GateId, SiteId
 from tidegate.limits import FLUSH_PROBE_US_MAX, FLUSH_PROBES
+from tidegate.policy.check import examine
 
 _PROBE_BYTES: Final = 640
 """About a decision."""
@@ -84,15 +86,22 @@ def checkpoints_seen(disk: Disk, epoch: str) -> CheckpointsSeen:
     return CheckpointsSeen(newest_pos=max(whole), damaged=tuple(damaged))
 
 
-def bundle_seen(shelf: Shelf) -> BundleSeen:
-    """Return the active bundle, its golden rows scored as a start scores them."""
+def bundle_seen(shelf: Shelf, ticks: Callable[[], float]) -> BundleSeen:
+    """Return the active bundle, its golden rows scored as a start scores them, its rules tried as at an activation.
+
+    A start doesn't try them: what decides already mustn't be kept from it by a busy minute.
+    """
     try:
         active = shelf.active()
         if active is None:
             return BundleSeen()
-        bundle = Scorer(shelf.load(active)).bundle
+        scorer = Scorer(shelf.load(active))
     except BundleError as error:
         return BundleSeen(refused=error.message)
-    manifest = bundle.manifest
-    ages = manifest.policy.ladder.bundle
-    return BundleSeen(active, "", manifest.trained_at_us, len(bundle.golden_features), ages)
+    manifest, rows = scorer.bundle.manifest, len(scorer.bundle.golden_features)
+    try:
+        examine(active, manifest.policy, golden_of_model(scorer), ticks)
+        refused = ""
+    except PolicyError as error:
+        refused = error.message
+    return BundleSeen(active, "", manifest.trained_at_us, rows, manifest.policy.ladder.bundle, refused)

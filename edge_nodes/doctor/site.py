@@ -150,7 +150,7 @@ class FolderSite:
     def bundle(self) -> BundleSeen:
         """Score the golden rows of the active bundle."""
         folder = self._folder / "bundles"
-        return bundle_seen(Shelf(folder=PosixFolder(folder))) if folder.is_dir() else BundleSeen()
+        return bundle_seen(Shelf(folder=PosixFolder(folder)), time.perf_counter) if folder.is_dir() else BundleSeen()
 
     def keys(self) -> KeysSeen:
         """Read the key file, and whom the files are open to."""

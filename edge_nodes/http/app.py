@@ -32,12 +32,10 @@ from tidegate.keys import Caller, Keyring, Scope, parse_keys
 from tidegate.limits import (
     BATCH_ITEMS_MAX,
     DEADLINE_MS_MAX,
-    NAME_BYTES_MAX,
     PAGE_ITEMS_MAX,
-    TOKEN_BYTES_MAX,
 )
-from tidegate.payment import LabelRequest, PaymentRequest
-from tidegate.problem import CONTENT_TYPE, refused, render
+from tidegate.payment import LabelRequest, NameText, PaymentRequest, TokenText
+from tidegate.problem import CONTENT_TYPE, MistakeError, refused, render
 
 _PAGE: Final = {"/": "index.html"} | {
     f"/{name}": name for name in ("live.js", "decision.js", "make.js", "live.css", "icon.svg")
@@ -135,9 +133,9 @@ class PageQuery(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS_MAX)] = 50
     cursor: Annotated[str, Field(pattern=r"^[0-9a-f]{16}\.[1-9][0-9]{0,17}$")] | None = None
-    card: Annotated[str, Field(max_length=TOKEN_BYTES_MAX)] | None = None
-    terminal: Annotated[str, Field(max_length=NAME_BYTES_MAX)] | None = None
-    merchant: Annotated[str, Field(max_length=NAME_BYTES_MAX)] | None = None
+    card: TokenText | None = None
+    terminal: NameText | None = None
+    merchant: NameText | None = None
     outcome: Annotated[str, Field(max_length=16, description="approve, challenge, review or decline")] | None = None
 
 
@@ -311,6 +309,10 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
         if error.status_code == HTTPStatus.NOT_FOUND:
             return await _refused(request, NoSuchPathError("no such path is here; /openapi.json lists those that are"))
         return _answer(TidegateError(str(error.detail)), error.status_code)
+
+    @app.exception_handler(Exception)  # whoever serves this writes down what it was: it is raised on behind the answer
+    async def _mistaken(request: Request, _error: Exception) -> Response:
+        return await _refused(request, MistakeError())
 
 
 def _wrong_method(service: Service, allowed: str) -> Response:

@@ -5,6 +5,7 @@ all other routes are FastAPI's. A single decision doesn't even need ASGI where t
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +33,7 @@ from tidegate.problem import (
     BodyTooLargeError,
     BodyTooSlowError,
     MediaTypeError,
+    MistakeError,
     document,
     invalid,
     refused,
@@ -43,6 +45,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+_LOG: Final = logging.getLogger(__name__)
 _JSON_TYPE: Final = b"application/json"
 _JSON: Final = [(b"content-type", _JSON_TYPE), *PRIVATE]
 _PAYMENT: Final = TypeAdapter(PaymentRequest).validator
@@ -247,6 +250,10 @@ class DecisionRoute:
         except TidegateError as error:
             reply(self._refusal(error))
             return
+        except Exception:  # noqa: BLE001 - whatever it is: the caller is answered, and the log has it
+            _LOG.exception("a mistake in a decision")
+            reply(self._refusal(MistakeError()))
+            return
         self._inflight += 1
         self._service.when_durable(begun.pos, partial(self._told, begun, reply))
 
@@ -304,11 +311,14 @@ class FastPath:
         if route is None or scope["method"] != "POST":
             await self._rest(scope, receive, send)
             return
-        started = self._service.ticks()
         try:
+            started = self._service.ticks()
             status, headers, body = _HTTP_OK, _JSON, await self._guarded(*route, scope, receive, started)
         except TidegateError as error:
             status, headers, body = refusal(self._service, error)
+        except Exception:  # noqa: BLE001 - whatever it is: the caller is answered, and the log has it
+            _LOG.exception("a mistake in %s", scope["path"])
+            status, headers, body = refusal(self._service, MistakeError())
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         await send({"type": "http.response.body", "body": body})

@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,10 +12,12 @@ from pydantic_core import from_json
 from actors.gate.service import Service
 from tidegate.errors import FieldError, InvalidError
 from tidegate.keys import Caller, Scope
-from tidegate.limits import LISTS_BYTES_MAX, LISTS_S_MAX, POLICY_BYTES_MAX
+from tidegate.limits import BATCH_BODY_BYTES_MAX, LISTS_BYTES_MAX, LISTS_S_MAX, POLICY_BYTES_MAX
+from tidegate.lists import Change
 from tidegate.problem import BodyTooLargeError, BodyTooSlowError, MediaTypeError, invalid
 
 WHY_CHARS_MAX: Final = 400
+_M = TypeVar("_M", bound=BaseModel)
 Need = Callable[..., Callable[[Request], Caller]]
 
 
@@ -29,6 +31,12 @@ class PolicyOrder(BaseModel):
     override: Annotated[bool, Field(description="take it although it declines more than policy.declines_max_ppm")] = (
         False
     )
+
+
+class ListsOrder(Change):
+    """Single entries to be set and taken off, all or none."""
+
+    why: Annotated[str, Field(min_length=1, max_length=WHY_CHARS_MAX, description="recorded with who")]
 
 
 class PolicyAnswer(BaseModel):
@@ -66,7 +74,9 @@ class ListsAnswer(BaseModel):
     lists: str | None
     entries: int
     by_list: dict[str, int]
-    as_of: str | None
+    unknown_rules: Annotated[list[str], Field(description="that cards are spared, and the policy in force has none of")]
+    as_of: Annotated[str | None, Field(description="of the last load, by which the lists' age goes")]
+    changed_at: Annotated[str | None, Field(description="when single entries were changed since")]
     by: str
     why: str
 
@@ -88,9 +98,9 @@ async def _body(request: Request, kind: str, bound: int) -> bytes:
     return b"".join(chunks)
 
 
-def _order(body: bytes) -> PolicyOrder:
+def _order(model: type[_M], body: bytes) -> _M:
     try:
-        return PolicyOrder.model_validate(from_json(body))
+        return model.model_validate(from_json(body))
     except ValidationError as error:
         raise invalid(error) from None
     except ValueError as error:
@@ -121,14 +131,14 @@ def add_orders(app: FastAPI, service: Service, need: Need, problems: Callable[..
         request: Request, caller: Annotated[Caller, Depends(need(Scope.POLICY))]
     ) -> ActivatedAnswer:
         caller.need_all_merchants()
-        order = _order(await _body(request, "application/json", POLICY_BYTES_MAX))
+        order = _order(PolicyOrder, await _body(request, "application/json", POLICY_BYTES_MAX))
         told = await service.activator.policy(order.terms, by=caller.name, why=order.why, override=order.override)
         return ActivatedAnswer.model_validate({**told, "golden_hits": _texts(told["golden_hits"])})
 
     @app.get("/v1/lists", summary="The lists in force, counted", responses=problems(401, 403, 503))
     async def lists(caller: reader) -> ListsAnswer:
         caller.need_all_merchants()
-        return ListsAnswer(**service.activator.active_lists())
+        return ListsAnswer(**await service.activator.active_lists())
 
     @app.put(
         "/v1/lists",
@@ -144,10 +154,21 @@ def add_orders(app: FastAPI, service: Service, need: Need, problems: Callable[..
         caller.need_all_merchants()
         body = await _body(request, "text/csv", LISTS_BYTES_MAX)
         try:
-            lines = io.StringIO(body.decode("utf-8"), newline="")
+            lines = io.StringIO(body.decode("utf-8-sig"), newline="")  # spreadsheets put a mark in front
         except UnicodeDecodeError as error:
             raise InvalidError("body: not UTF-8", fields=(FieldError("body", "not UTF-8"),)) from error
         return ListsAnswer(**await service.activator.lists(lines, by=caller.name, why=why))
+
+    @app.post(
+        "/v1/lists/changes",
+        summary="Set and take off single entries between two decisions, all or none",
+        responses=refused,
+        openapi_extra={"requestBody": _json(ListsOrder)},
+    )
+    async def change_lists(request: Request, caller: Annotated[Caller, Depends(need(Scope.LISTS))]) -> ListsAnswer:
+        caller.need_all_merchants()
+        order = _order(ListsOrder, await _body(request, "application/json", BATCH_BODY_BYTES_MAX))
+        return ListsAnswer(**await service.activator.change_lists(order, by=caller.name, why=order.why))
 
 
 def _texts(hits: dict[int, int]) -> dict[str, int]:

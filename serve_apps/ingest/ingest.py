@@ -61,6 +61,11 @@ def _case(header: Header, result: Result, size: int, now_us: int) -> Case:
     )
 
 
+def let_in(body: bytes, keys: Keys) -> Request:
+    """Return what a body brought, looked at frame by frame."""
+    return Request(tuple(admit(body, keys)))
+
+
 class Meter:
     """Counts what came, by what became of it."""
 
@@ -94,7 +99,7 @@ class Ingest:
         Raises:
             TemporaryError: nothing was acknowledged; send it again.
         """
-        request = Request(tuple(admit(body, self._keys)))
+        request = let_in(body, self._keys)
         outcome = self._commit(request.admitted()) if request.admitted() else Outcome([], [])
         results = request.results(outcome)
         kept = request.cases(results, self._clock.now_us())

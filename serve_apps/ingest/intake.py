@@ -61,7 +61,7 @@ class UnwantedError(FrameError):
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__("signature", message)
-        self.word = reason
+        self.word, self.code = reason, reason.upper()
 
 
 def _one(data: bytes, keys: Keys) -> Admitted | Unwanted:

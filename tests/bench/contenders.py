@@ -158,7 +158,7 @@ def _served(setting: Setting) -> Contender:
 
     port = free_port()
     served.start(str(setting.model), port)
-    run = reaper.marked(os.environ[reaper.VARIABLE])
+    run = list(reaper.members(os.environ[reaper.VARIABLE], {}))
     return Contender("serve_default", port, named(run, "ray::ProxyActor", f"ray::ServeReplica:{served.NAME}"))
 
 

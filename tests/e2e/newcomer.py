@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_nodes.reaper import members
+
 MARK = "TIDEGATE_TEST_RUN"
 STAGE_S = 300
 GONE_S = 60
@@ -39,6 +41,7 @@ class Run:
             text=True,
             start_new_session=True,
         )
+        self._seen: dict[int, int] = {}
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -49,12 +52,8 @@ class Run:
 
     def processes(self) -> list[int]:
         """Return the processes of this run that haven't ended."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if f"{MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
-                    found.append(int(folder.name))
-        return found
+        self._seen = members(self._mark, self._seen)
+        return list(self._seen)
 
     def reached(self, stage: str) -> bool:
         """Wait until a line says the stage, or the run ended."""

@@ -155,6 +155,8 @@ CHECKS: Final = {
     "tidegate policy diff": _without_difference,
     "tidegate lists load": _said,
     "tidegate lists show": _said,
+    "tidegate lists add": _said,
+    "tidegate lists remove": _said,
     "tidegate journal show": _shown,
     "tidegate decision replay": _decided_again,
     "tidegate train": _trained,

@@ -9,34 +9,41 @@ UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-le
 Fault = Callable[[socket.socket, socket.socket, bytes], None]
 
 
-def request_of(caller: socket.socket) -> bytes:
-    """Read one whole request."""
+def message_of(sender: socket.socket) -> bytes:
+    """Read one whole request or answer, in however many pieces it comes."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += caller.recv(65_536)
+        data += _more(sender)
     head, _, body = data.partition(b"\r\n\r\n")
     size = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
     while len(body) < size:
-        body += caller.recv(65_536)
+        body += _more(sender)
     return head + b"\r\n\r\n" + body
+
+
+def _more(sender: socket.socket) -> bytes:
+    data = sender.recv(65_536)
+    if not data:
+        raise ConnectionResetError("the other side is gone")
+    return data
 
 
 def passes(caller: socket.socket, site: socket.socket, request: bytes) -> None:
     """Let a request and its answer through."""
     site.sendall(request)
-    caller.sendall(site.recv(65_536))
+    caller.sendall(message_of(site))
 
 
 def cut_after_it_was_answered(_caller: socket.socket, site: socket.socket, request: bytes) -> None:
     """Let the site decide, and the answer get lost."""
     site.sendall(request)
-    assert site.recv(65_536).startswith(b"HTTP/1.1 200")
+    assert message_of(site).startswith(b"HTTP/1.1 200")
 
 
 def cut_within_the_answer(caller: socket.socket, site: socket.socket, request: bytes) -> None:
     """Let half of the answer through."""
     site.sendall(request)
-    answer = site.recv(65_536)
+    answer = message_of(site)
     caller.sendall(answer[: len(answer) // 2])
 
 
@@ -53,7 +60,7 @@ def unavailable(caller: socket.socket, _site: socket.socket, _request: bytes) ->
 def slow(caller: socket.socket, site: socket.socket, request: bytes) -> None:
     """Let the site decide, and keep the answer until the caller has given up."""
     site.sendall(request)
-    site.recv(65_536)
+    message_of(site)
     caller.recv(1)
 
 
@@ -75,8 +82,12 @@ class Network:
                 caller, _ = self._listener.accept()
                 self.connections += 1
                 fault = self._faults.pop(0) if self._faults else passes
-                with caller, socket.create_connection(self._site, timeout=20) as site:
-                    fault(caller, site, request_of(caller))
+                with (
+                    contextlib.suppress(ConnectionError),
+                    caller,
+                    socket.create_connection(self._site, timeout=20) as site,
+                ):
+                    fault(caller, site, message_of(caller))
 
     def close(self) -> None:
         """Take no more connections."""

@@ -185,3 +185,13 @@ def test_lists_are_loaded_in_bulk_from_csv_and_parquet_and_decide_at_once(site: 
     assert "line 3: value: an id must not be 13 to 19 digits" in refused.stderr
     assert site.pay(card="bad-1")["lists"] == 1
     assert f"version 1: {rows} entries" in site.run("lists", "show", door=False).stdout
+
+    entry = ("allow", "card", "bad-1", "--why", "the payer proved to be who it is")
+    assert site.run("lists", "add", *entry, "--until", "2999-01-01T00:00:00Z").returncode == 0
+    assert (site.pay(card="bad-1")["lists"], site.pay(card="bad-2")["outcome"]) == (2, "decline")
+    assert site.run("lists", "remove", *entry).returncode == 0
+    assert "stands on no such list" in site.run("lists", "remove", *entry).stderr
+    change = {"why": "x", "remove": [{"list": "hard_block", "entity": "card", "value": "bad-2"}]}
+    assert site.ask("POST", "/v1/lists/changes", change, key=site.decider)[0] == 403
+    assert site.ask("POST", "/v1/lists/changes", change)[1]["by_list"] == {"hard_block": rows - 1}
+    assert site.pay(card="bad-2")["outcome"] != "decline"

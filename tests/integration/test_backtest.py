@@ -110,13 +110,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, b
     return settings
 
 
-def _backtest(
-    cluster: Cluster, settings: SiteSettings, policy: str, *span: str, tasks: int = 2
-) -> "subprocess.CompletedProcess[str]":
+def _backtest(cluster: Cluster, settings: SiteSettings, policy: str, *span: str) -> "subprocess.CompletedProcess[str]":
     folder = Path(settings.data_dir)
     (folder / "tried.toml").write_text(policy)
     options = ["--config", str(folder / "site.toml"), "--policy", str(folder / "tried.toml"), "--out", f"{folder}/out"]
-    options += ["--from", span[0], "--to", span[1], "--address", cluster.dashboard, "--tasks", str(tasks)]
+    options += ["--from", span[0], "--to", span[1], "--address", cluster.dashboard, "--tasks", "2"]
     return subprocess.run(
         [sys.executable, "-m", "edge_nodes.cli", "backtest", *options],
         cwd=ROOT,
@@ -152,11 +150,6 @@ def test_a_backtest_on_ray_tells_what_a_policy_would_have_done_with_parts_that_a
     assert "<script" not in page
     assert f"{DECISIONS} of {DECISIONS} decisions came out as they were" in page
     assert not (Path(settings.data_dir) / "out" / "history").exists()
-
-    one = _backtest(ray_cluster, settings, STRICT, *whole, tasks=1)
-
-    assert one.returncode == 0, one.stderr
-    assert _report(settings) == told
 
 
 def test_what_cannot_be_tried_is_refused_with_what_to_change(

@@ -4,22 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
+
+from edge_nodes.reaper import members
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "TIDEGATE_BENCH_TEST"
 LIMIT_S = 240  # a busy machine takes minutes for what takes half of one
-
-
-def _marked(mark: str) -> list[str]:
-    """Return the processes that were started with the mark in their environment and haven't ended."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text())
-    return found
 
 
 def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_process(tmp_path: Path) -> None:
@@ -54,4 +45,4 @@ def test_the_bench_measures_each_contender_and_ends_with_one_json_object_and_no_
     assert all(cell["p50_ms"] <= cell["p99_ms"] <= cell["p999_ms"] for cell in numbers)
     assert min(told[name] for name in ("flush_p50_ms", "gate_rss_mib", "decisions_per_cpu_second", "spin_ns")) > 0
     assert 0 < told["approve_share"] <= 1
-    assert _marked(str(tmp_path)) == []
+    assert members(str(tmp_path), {}) == {}

@@ -62,7 +62,7 @@ def test_a_peer_decides_a_payment_and_leaves_no_process(
 
     assert told["transaction_id"] == "tx-1"
     assert told["outcome"] in {"approve", "challenge", "review", "decline"}
-    assert reaper.marked(mark) == []
+    assert reaper.members(mark, {}) == {}
 
 
 @pytest.fixture

@@ -56,10 +56,11 @@ def test_one_decision_is_made_and_heard_of_whatever_the_network_does(
 ) -> None:
     between = network(fault, fault)
     card = f"card-{fault.__name__}"
-    with Client(f"http://127.0.0.1:{between.port}", door.key, patience=Patience(attempt_s=1.0)) as client:
+    patience = Patience(attempt_s=1.0) if fault is slow else QUICK
+    with Client(f"http://127.0.0.1:{between.port}", door.key, patience=patience) as client:
         decision = client.decide(client.payment(**fields(card)))
 
-    assert between.connections == 3
+    assert between.connections >= 3  # more where this machine, too, took longer than an attempt
     assert [made["decision_id"] for made in decisions(door, card)] == [decision.decision_id]
     heard_late = fault in {cut_after_it_was_answered, cut_within_the_answer, slow}
     assert decision.replayed is heard_late

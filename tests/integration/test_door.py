@@ -436,6 +436,13 @@ def test_a_filter_that_there_is_none_of_is_refused_by_name(door: Door) -> None:
     assert (answer.status, answer.body["errors"][0]["field"]) == (422, "outcom")
 
 
+@pytest.mark.parametrize("name", ["card", "terminal", "merchant"])
+def test_a_card_number_is_refused_as_a_filter_too(door: Door, name: str) -> None:
+    answer = door.ask("GET", f"/v1/decisions?{name}=x-{CARD_NUMBER}")
+    assert (answer.status, answer.body["code"]) == (422, "CARD_NUMBER_REFUSED")
+    assert CARD_NUMBER not in json.dumps(answer.body)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PATCH"])
 @pytest.mark.parametrize("key", ["", "Bearer tgk_wrong", None])
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch", "/v1/labels", "/v1/site", "/healthz", "/x"])

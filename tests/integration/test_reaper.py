@@ -36,10 +36,62 @@ def test_a_process_that_a_look_misses_while_it_becomes_another_is_ended_by_the_n
     restless: Callable[[str], "subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = f"reaper-{os.getpid()}-b"
-    looks: Iterator[list[int]] = iter([[], []])
-    see = reaper.marked
-    monkeypatch.setattr(reaper, "marked", lambda wanted: next(looks, see(wanted)))
+    looks: Iterator[dict[int, int]] = iter([{}, {}])
+    see = reaper.members
+    monkeypatch.setattr(reaper, "members", lambda wanted, seen: next(looks, see(wanted, seen)))
     with restless(mark) as process:
-        assert reaper.reap(mark) == 0
+        assert reaper.reap(mark, {}) == 0
 
         assert process.wait(timeout=10) == -9
+
+
+TITLED = "import signal; signal.pause()"
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {TITLED!r}], env={{}})
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.fixture
+def family() -> Iterator[Callable[[str], tuple["subprocess.Popen[bytes]", int]]]:
+    """Starts a marked process with a child that shows no mark; returns it and the child's number."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(mark: str) -> tuple["subprocess.Popen[bytes]", int]:
+        environment = {**os.environ, reaper.VARIABLE: mark}
+        started.append(subprocess.Popen([sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE))
+        assert started[-1].stdout is not None
+        return started[-1], int(started[-1].stdout.readline())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_child_of_a_run_that_shows_no_mark_goes_with_it(
+    family: Callable[[str], tuple["subprocess.Popen[bytes]", int]],
+) -> None:
+    mark = f"reaper-{os.getpid()}-c"
+    parent, child = family(mark)
+
+    assert set(reaper.members(mark, {})) == {parent.pid, child}
+    assert reaper.reap(mark, {}) == 0
+    assert "Z" in Path(f"/proc/{parent.pid}/stat").read_text().split()
+
+
+def test_an_orphan_that_shows_no_mark_is_known_again_and_its_number_alone_proves_nothing(
+    family: Callable[[str], tuple["subprocess.Popen[bytes]", int]],
+) -> None:
+    mark = f"reaper-{os.getpid()}-d"
+    parent, child = family(mark)
+    seen = reaper.members(mark, {})
+    parent.kill()
+    parent.wait()
+
+    assert reaper.members(mark, {}) == {}
+    assert reaper.members(mark, {child: seen[child] + 1}) == {}
+    assert set(reaper.members(mark, seen)) == {child}
+    assert reaper.reap(mark, seen) == 0

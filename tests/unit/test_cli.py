@@ -9,8 +9,8 @@ import typer.main
 from typer.testing import CliRunner
 
 import edge_nodes.cli
-from edge_nodes.cli import _line, app
-from tidegate.errors import NotFoundError, SettingsError
+from edge_nodes.cli import _line, app, told
+from tidegate.errors import FieldError, ListsError, NotFoundError, SettingsError, joined
 
 LIVE: dict[str, Any] = {"outcomes": {"approve": 5, "decline": 1}, "refused": 3, "p50_ms": 0.2, "p99_ms": 1.0}
 
@@ -60,3 +60,11 @@ def test_a_key_for_a_name_that_no_payment_could_have_is_refused(
     assert isinstance(error, SettingsError)
     assert [wrong.field for wrong in error.fields] == [field]
     assert not (tmp_path / "site").exists()
+
+
+def test_several_things_that_are_wrong_are_told_a_line_each() -> None:
+    fields = (FieldError("line 2", "value: no"), FieldError("line 7", "list: none"))
+    several = ListsError(f"a.csv: {joined(fields)}; nothing was changed", fields=fields)
+
+    assert told(several) == "a.csv:\n  line 2: value: no\n  line 7: list: none\nnothing was changed"
+    assert told(ListsError("a.csv: line 2: no", fields=(FieldError("line 2", "no"),))) == "a.csv: line 2: no"

@@ -87,7 +87,7 @@ class ActivePolicy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "book", RuleBook(self.terms))
         object.__setattr__(self, "watch", Hit(Strength.SOFT, outcome_of(self.terms.watch_outcome), _WATCH))
-        object.__setattr__(self, "_bearers", _bearers(self.terms))
+        object.__setattr__(self, "_bearers", bearers(self.terms))
 
     def bearer(self, channel: int, entry_mode: int) -> Liability:
         """Return who bears the loss of a payment that came in this way."""
@@ -155,7 +155,7 @@ def aged(modes: Modes) -> tuple[int, ...]:
     return tuple(number for number in said if number)
 
 
-def _bearers(terms: Policy) -> dict[tuple[int, int], Liability]:
+def bearers(terms: Policy) -> dict[tuple[int, int], Liability]:
     """Return who bears a loss, for each channel and entry mode by their numbers."""
     found: dict[tuple[int, int], Liability] = {}
     for channel, channel_number in CHANNELS.items():

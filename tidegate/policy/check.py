@@ -5,15 +5,15 @@ Every error is told, with its line where there is a text to have lines.
 
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
-from tidegate.errors import FieldError, PolicyError
-from tidegate.limits import POLICY_BYTES_MAX, RULES_P99_US_MAX
+from tidegate.errors import FieldError, PolicyError, joined
+from tidegate.limits import POLICY_BYTES_MAX, RULE_CHARS_MAX, RULES_MAX, RULES_P99_US_MAX
 from tidegate.policy.grammar import RuleError, parse
 from tidegate.policy.oracle import Oracle
 from tidegate.policy.rules import RuleBook
@@ -69,6 +69,7 @@ def validated(name: str, terms: Any, line: Callable[[tuple[int | str, ...]], int
         policy = Policy.model_validate(terms)
     except ValidationError as error:
         said = [_told(details["loc"], details["msg"]) for details in error.errors(include_input=False)]
+        said += [one for one in _uncompiled_of(terms) if one[0] not in {place for place, _ in said}]
         raise _refused(name, [(place, message, line(place)) for place, message in said]) from error
     wrong = [(place, message, line(place)) for place, message in uncompiled(policy)]
     if wrong:
@@ -81,8 +82,17 @@ def uncompiled(policy: Policy) -> list[tuple[tuple[int | str, ...], str]]:
     return [
         (("rules", at, "when"), f"{rule.id}: {message}")
         for at, rule in enumerate(policy.rules)
-        for message in _uncompiled(rule)
+        for message in _uncompiled(rule.when)
     ]
+
+
+def _uncompiled_of(terms: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:  # noqa: ANN401 - whatever was sent
+    """Yield place and reason of what is a rule's text and doesn't compile, in values that are no policy yet."""
+    rules = terms.get("rules") if isinstance(terms, dict) else None
+    for at, rule in enumerate(rules[:RULES_MAX] if isinstance(rules, list) else ()):
+        when = rule.get("when") if isinstance(rule, dict) else None
+        if isinstance(when, str) and len(when) <= RULE_CHARS_MAX:
+            yield from ((("rules", at, "when"), message) for message in _uncompiled(when))
 
 
 def _told(place: tuple[int | str, ...], message: str) -> tuple[tuple[int | str, ...], str]:
@@ -94,11 +104,11 @@ def _told(place: tuple[int | str, ...], message: str) -> tuple[tuple[int | str, 
     return place, message
 
 
-def _uncompiled(rule: Rule) -> list[str]:
+def _uncompiled(when: str) -> list[str]:
     """Return why a rule isn't one: by this house's grammar, and by the CEL library's."""
     try:
-        parse(rule.when)
-        Oracle([rule.when])
+        parse(when)
+        Oracle([when])
     except RuleError as error:
         return [str(error)]
     except ValueError as error:
@@ -107,10 +117,11 @@ def _uncompiled(rule: Rule) -> list[str]:
 
 
 def _refused(name: str, wrong: Sequence[tuple[tuple[int | str, ...], str, int | None]]) -> PolicyError:
-    fields = [FieldError(".".join(map(str, place)) or "policy", message) for place, message, _ in wrong]
-    lines = [f"line {at}: " if at else "" for _, _, at in wrong]
-    told = "; ".join(f"{line}{field.field}: {field.message}" for line, field in zip(lines, fields, strict=True))
-    return PolicyError(f"{name}: {told}", fields=tuple(fields))
+    fields = [
+        FieldError((f"line {line}: " if line else "") + (".".join(map(str, place)) or "policy"), message)
+        for place, message, line in sorted(wrong, key=lambda one: one[2] or 0)
+    ]
+    return PolicyError(f"{name}: {joined(fields)}", fields=tuple(fields))
 
 
 def _line(text: str, place: tuple[int | str, ...]) -> int | None:

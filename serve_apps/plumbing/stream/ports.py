@@ -102,6 +102,7 @@ class Writer(Protocol):
     def commit(self, messages: Sequence[Message], cursors: Mapping[str, bytes | None]) -> None:
         """Append the messages, in their order, and note the cursors: all or nothing, durable on return.
 
+        Readers see it at once or a moment later, all of a partition's messages together.
         A cursor of None forgets its name; names that aren't given stay as they are.
 
         Raises:

@@ -145,6 +145,8 @@ def test_a_site_without_a_bundle_fails_in_production_and_a_demo_trains_one() -> 
     assert findings.of_bundle(none, NOW_US, "demo").level == "warn"
     old = BundleSeen("b-0123456789ab", "", NOW_US - 50 * DAY_US, 256)
     assert findings.of_bundle(old, NOW_US, "production").level == "warn"
+    slow = BundleSeen("b-0123456789ab", "", NOW_US, 256, rules="rules take 99 µs")
+    assert findings.of_bundle(slow, NOW_US, "production")[1:3] == ("warn", "rules take 99 µs")
 
 
 def test_a_tear_is_no_loss_and_an_epoch_that_began_with_damage_is_told() -> None:

@@ -1,5 +1,6 @@
 """What the doctor reads from a site's rooms, of which some are really broken; nothing is changed by looking."""
 
+import itertools
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -15,10 +16,12 @@ from actors.window.window import Window, WindowCopy
 from edge_nodes.doctor import findings
 from edge_nodes.doctor.ports import CheckpointsSeen, JournalSeen, Time
 from edge_nodes.doctor.rooms import bundle_seen, checkpoints_seen, flushes_us, journal_seen
+from tidegate.bundle import MANIFEST, canonical, decode
 from tidegate.clock import ManualClock
 from tidegate.errors import DiskFullError
 from tidegate.ids import GateId, SiteId
 from tidegate.limits import FLUSH_PROBES, HOUR_US
+from tidegate.policy.terms import Policy
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane
 
 OWNER = Owner(SiteId("site-1"), GateId("g0"), "m" * 32)
@@ -157,12 +160,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_counts() -> None:
 
 def test_an_active_bundle_shows_its_age_and_its_golden_rows(bundle_files: dict[str, bytes]) -> None:
     shelf = Shelf(folder=MemoryFolder())
-    assert bundle_seen(shelf).bundle == ""
+    assert bundle_seen(shelf, lambda: 0.0).bundle == ""
     shelf.activate(shelf.put(bundle_files))
 
-    found = bundle_seen(shelf)
+    found = bundle_seen(shelf, lambda: 0.0)
 
     assert (found.refused, found.golden_rows) == ("", 256)
+
+
+def test_rules_that_take_too_long_are_told_of_a_bundle_that_decides(bundle_files: dict[str, bytes]) -> None:
+    bundle = decode(bundle_files)
+    rule = {"number": 1, "id": "a", "state": "active", "when": "amount > 1.0", "outcome": "review"}
+    policy = Policy.model_validate({"rules": [{**rule, "reason": "RULE_OTHER", "text": "t"}]})
+    shelf, reads = Shelf(folder=MemoryFolder()), itertools.count()
+    slow = canonical(bundle.manifest.model_copy(update={"policy": policy}))
+    shelf.activate(shelf.put({**bundle_files, MANIFEST: slow}))
+
+    assert bundle_seen(shelf, lambda: next(reads) * 1e-5).rules == ""
+    assert "rules take 100 µs on the golden rows" in bundle_seen(shelf, lambda: next(reads) * 1e-4).rules
 
 
 def test_a_missing_and_a_garbled_bundle_and_a_broken_pointer_are_refused_by_name(
@@ -173,10 +188,10 @@ def test_a_missing_and_a_garbled_bundle_and_a_broken_pointer_are_refused_by_name
     bundle = shelf.put(bundle_files)
     shelf.activate(bundle)
     folder.replace(f"{bundle}/golden_margins.npy", b"rotten")
-    assert bundle in bundle_seen(shelf).refused
+    assert bundle in bundle_seen(shelf, lambda: 0.0).refused
 
     folder.remove(bundle)
-    assert "not on the shelf" in bundle_seen(shelf).refused
+    assert "not on the shelf" in bundle_seen(shelf, lambda: 0.0).refused
 
     folder.replace("active", b"rubbish\n")
-    assert "holds no bundle's id" in bundle_seen(shelf).refused
+    assert "holds no bundle's id" in bundle_seen(shelf, lambda: 0.0).refused

@@ -262,6 +262,15 @@ def test_a_label_known_in_the_future_is_refused_since_no_later_one_could_correct
     assert Kind.LABEL_RECEIVED not in kinds(gate)
 
 
+def test_a_stream_may_label_ahead_of_its_clock_but_not_for_ever(rig: Any) -> None:
+    rig.clock, rig.layer = EventClock(rig.now_us), {"clock": {"source": "events"}}
+    gate = rig.open()
+    gate.decide(rig.payment(1))
+    with pytest.raises(InvalidError, match="more than 40 days ahead"):
+        gate.label(rig.label(1, known_at=rfc3339(rig.now_us + 41 * DAY_US)))
+    assert gate.label(rig.label(1, known_at=rfc3339(rig.now_us + 7 * DAY_US)))[0]["applied"]
+
+
 def test_a_label_finds_a_payment_of_weeks_ago_after_a_restart(rig: Any) -> None:
     gate = rig.open()
     gate.decide(rig.payment(1))

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from actors.gate import orders as orders_module
 from actors.gate.activation import Activator
 from actors.gate.committer import Committer
 from actors.gate.gate import Gate
 from actors.gate.orders import Orders
+from tidegate.clock import EventClock, ManualClock, rfc3339
 from tidegate.decision import NUMBERS, REASONS, Mode, Outcome
 from tidegate.errors import ListsError, NotFoundError, PolicyError, SettingsError
-from tidegate.limits import DAY_US, HOUR_US, MINUTE_US
+from tidegate.limits import DAY_US, HOUR_US, LISTS_KEPT, MINUTE_US
+from tidegate.lists import Change, ListsActivation, parse
 from tidegate.policy.costs import Liability
 from tidegate.policy.terms import Policy
 from tidegate.records import Kind
@@ -120,6 +123,17 @@ def test_a_watched_token_is_always_told_and_gets_at_least_what_the_policy_says(r
         Outcome.APPROVE,
         ["LIST_OVERRIDE", "SYS_FEATURES_PARTIAL", "LIST_WATCH"],
     )
+
+
+def test_a_model_has_no_age_where_the_clock_follows_a_stream(rig: Any) -> None:
+    later_us = rig.scorer.bundle.manifest.trained_at_us + 90 * DAY_US
+    rig.clock = ManualClock(later_us)
+    aged = rig.open().decide(rig.payment()).decided
+    again = type(rig)(rig.scorer, later_us, EventClock(later_us), layer={"clock": {"source": "events"}})
+    followed = again.open().decide(again.payment()).decided
+
+    assert (aged.mode_bundle, followed.mode_bundle) == (Mode.STALE, Mode.FRESH)
+    assert NUMBERS["SYS_CLOCK_EVENTS"] in followed.reasons
 
 
 def test_lists_that_grow_old_are_said_and_hold_large_amounts(rig: Any) -> None:
@@ -267,3 +281,73 @@ def test_loaded_lists_grow_in_version_and_a_wrong_line_changes_nothing(rig: Any)
 
     assert (one["version"], two["version"], two["entries"]) == (1, 2, 0)
     assert rig.reopen(gate).basis.lists.version == 2
+
+
+def test_single_entries_are_set_dated_and_taken_off_and_the_lists_stay_as_old_as_their_load(rig: Any) -> None:
+    gate = rig.open()
+    made = activator(rig, gate)
+    asyncio.run(made.lists(["list,entity,value", "hard_block,card,card-9", "watch,card,card-9"], by="net", why="load"))
+    loaded_us = gate.basis.lists.as_of_us
+    rig.clock.advance(HOUR_US)
+
+    def change(**what: Any) -> dict[str, Any]:
+        return asyncio.run(made.change_lists(Change.model_validate(what), by="anna", why="called us"))
+
+    entry = {"list": "hard_block", "entity": "card", "value": "card-1"}
+    added = change(add=[entry])
+    assert gate.decide(rig.payment(1)).decided.outcome is Outcome.DECLINE
+    assert (added["version"], added["entries"], added["by"], added["why"]) == (2, 3, "anna", "called us")
+    assert gate.basis.lists.as_of_us == loaded_us
+    assert change(add=[entry])["version"] == 2
+
+    soon = rfc3339(gate.now_us() + HOUR_US)
+    dated = change(add=[{**entry, "expires_at": soon}], remove=[{**entry, "value": "card-9"}])
+    assert (dated["version"], dated["by_list"]) == (3, {"hard_block": 1, "watch": 1})
+    rig.clock.advance(HOUR_US)
+    assert gate.decide(rig.payment(2)).decided.outcome is not Outcome.DECLINE
+
+    again = rig.reopen(gate)
+    assert (again.basis.lists.version, again.basis.lists.index) == (3, gate.basis.lists.index)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ({"remove": [{"list": "allow", "entity": "card", "value": "card-1"}]}, r"remove\.0: stands on no such list"),
+        ({"add": [{"list": "allow", "entity": "card", "value": "4111111111111111"}]}, r"add\.0: value: an id must not"),
+        (
+            {"add": [{"list": "allow", "entity": "card", "value": "c", "expires_at": "2020-01-01T00:00:00Z"}]},
+            r"add\.0: expires_at: is past",
+        ),
+        ({"add": [{"list": "suppress", "entity": "card", "value": "c", "rule": "r"}]}, r"add\.0: suppress: spares"),
+    ],
+)
+def test_a_change_with_one_wrong_entry_is_refused_whole(rig: Any, what: dict[str, Any], told: str) -> None:
+    gate = rig.open()
+    made = activator(rig, gate)
+    good = {"list": "allow", "entity": "card", "value": "good"}
+    change = Change.model_validate({**what, "add": [*what.get("add", []), good]})
+    with pytest.raises(ListsError, match=told):
+        asyncio.run(made.change_lists(change, by="a", why="w"))
+    assert gate.basis.lists.version == 0
+
+
+def test_a_rule_that_cards_are_spared_and_nobody_knows_is_told(rig: Any) -> None:
+    made = activator(rig, rig.open())
+    spared = "suppress,card,card-1,2999-01-01T00:00:00Z,no-such-rule"
+
+    told = asyncio.run(made.lists(["list,entity,value,expires_at,rule", spared], by="a", why="w"))
+
+    assert told["unknown_rules"] == ["no-such-rule"]
+
+
+def test_many_small_sets_are_kept_and_few_large_ones(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders, told = Orders(rig.orders), ListsActivation()
+    for _ in range(LISTS_KEPT + 10):
+        told = orders.store(parse("x", ["list,entity,value"]), told, as_of_us=rig.now_us, by="a", why="w").activation
+        orders.keep_lists(told)
+    assert orders.load(told.model_copy(update={"version": 1})).version == 1
+
+    monkeypatch.setattr(orders_module, "LISTS_KEPT_SMALL_BYTES", 100)
+    orders.keep_lists(told)
+    assert sum(name.endswith(".csv") for name in rig.orders.sizes()) == LISTS_KEPT + 1

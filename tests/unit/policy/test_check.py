@@ -96,7 +96,7 @@ def test_every_error_is_told_not_only_the_first() -> None:
     with pytest.raises(PolicyError) as refused:
         read("a.toml", wrong)
 
-    assert [field.field for field in refused.value.fields] == ["rules.0.when", "rules.1.when"]
+    assert [field.field.partition(": ")[2] for field in refused.value.fields] == ["rules.0.when", "rules.1.when"]
     assert "line 8: " in refused.value.message
     assert "line 17: " in refused.value.message
 
@@ -188,3 +188,15 @@ def test_a_rule_may_change_its_state_or_under_a_new_version_anything_but_its_num
 def test_policies_that_say_the_same_have_the_same_id() -> None:
     assert policy_id(read("a", text())) == policy_id(read("b", text().replace("name", " name")))
     assert policy_id(read("a", text())) != policy_id(read("a", text(outcome="challenge")))
+
+
+def test_rules_that_do_not_compile_are_told_beside_fields_that_are_wrong() -> None:
+    rest = 'outcome = "decline"\nreason = "RULE_OTHER"\ntext = "t"\n'
+    one = f'[[rules]]\nnumber = 1\nid = "one"\nstate = "active"\nwhen = "nobody > 3"\n{rest}'
+    two = f'[[rules]]\nnumber = 2\nid = "two"\nstate = "actve"\nwhen = "amount >"\n{rest}'
+
+    with pytest.raises(PolicyError) as refused:
+        read("a.toml", one + two)
+
+    places = [wrong.field for wrong in refused.value.fields]
+    assert places == ["line 5: rules.0.when", "line 12: rules.1.state", "line 13: rules.1.when"]

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tidegate.bundle import decode
+from tidegate.bundle import CARD, CARD_PAGE, Override, bundle_id, card_of_override, decode
+from tidegate.ids import BundleId
 from training import plots
-from training.card import MARKDOWN, PAGE, Facts, named_gains, render
+from training.card import Facts, named_gains, render
 from training.dataset import Events, Words
 from training.drift import profile, stability
 from training.evaluate import by_segment, measured, walk
@@ -55,9 +56,9 @@ def _against(facts: Facts) -> Facts:
 
 def test_a_first_models_card_has_each_plot_its_data_and_its_verdict(facts: Facts, first: dict[str, bytes]) -> None:
     files = first
-    text = files[MARKDOWN].decode()
+    text = files[CARD].decode()
 
-    assert {f"card-{name}.svg" for name in PLOTS} == set(files) - {MARKDOWN, PAGE}
+    assert {f"card-{name}.svg" for name in PLOTS} == set(files) - {CARD, CARD_PAGE}
     assert re.findall(r"!\[[^]]+\]\(card-([a-z-]+)\.svg\)", text) == list(PLOTS)
     assert f"# Model {facts.bundle}" in text
     assert "| replaces | nothing: a first model |" in text
@@ -69,7 +70,7 @@ def test_a_first_models_card_has_each_plot_its_data_and_its_verdict(facts: Facts
 
 def test_beside_a_champion_the_card_has_its_values_its_curves_and_the_drift(facts: Facts) -> None:
     files = render(_against(facts))
-    text = files[MARKDOWN].decode()
+    text = files[CARD].decode()
 
     assert "| shared weeks (1) | champion b-0123456789ab |" in text
     assert "card-drift.svg" in files
@@ -78,7 +79,7 @@ def test_beside_a_champion_the_card_has_its_values_its_curves_and_the_drift(fact
 
 
 def test_the_page_is_whole_by_itself_and_names_never_become_markup(first: dict[str, bytes]) -> None:
-    page = first[PAGE].decode()
+    page = first[CARD_PAGE].decode()
     images = re.findall(r'<img alt="[^"]+" src="data:image/svg\+xml;base64,([^"]+)">', page)
 
     assert len(images) == len(PLOTS)
@@ -87,6 +88,21 @@ def test_the_page_is_whole_by_itself_and_names_never_become_markup(first: dict[s
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "site b|c</td>" in page
+
+
+def test_the_card_of_an_override_says_who_why_and_when_under_its_own_name(
+    facts: Facts, first: dict[str, bytes]
+) -> None:
+    override = Override(by="Ada <b>", why="the old one is blind", at_us=1_795_500_000_000_000)
+    changed = facts.manifest.model_copy(update={"override": override})
+    cards = card_of_override(first, changed, BundleId(facts.bundle))
+    text, page = cards[CARD].decode(), cards[CARD_PAGE].decode()
+
+    assert text.startswith(f"# Model {bundle_id(changed)}\n\n> The gate has not passed {facts.bundle}; Ada <b> answers")
+    assert "since 2026-11-24T06:00:00.000000Z: the old one is blind\n" in text
+    assert f"Model {bundle_id(changed)}</h1><blockquote>" in page
+    assert "Ada &lt;b&gt;" in page
+    assert f"Model {facts.bundle}" not in text + page
 
 
 def test_equal_numbers_give_equal_bytes(facts: Facts, first: dict[str, bytes]) -> None:

@@ -1,13 +1,15 @@
 """Evaluation: a model a week, the newest by the job's own trainer; money as it turned out; parts of the payments."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tidegate.policy.costs import Costs, cheapest, expected_costs
-from training.dataset import Events
-from training.evaluate import Walk, by_segment, measured, realized, walk
+from tidegate.policy.costs import Liability, cheapest, expected_costs
+from tidegate.policy.terms import BearerCosts, Bearing, Policy
+from training.dataset import Events, Words
+from training.evaluate import Walk, bearers_of, by_segment, chosen, measured, priced, walk
 from training.fit import boost
 from training.metrics import NAMES
 from training.options import FitSettings
@@ -59,18 +61,34 @@ def test_metrics_come_with_intervals(made: Walk) -> None:
     assert all(one.low <= one.value <= one.high for one in found.values())
 
 
-def test_a_cost_is_that_of_the_outcome_a_gate_would_choose_as_the_payment_turned_out() -> None:
-    costs, rng = Costs(), np.random.default_rng(4)
-    said, amount, target = rng.random(500) ** 4, rng.integers(1, 100_000, 500), rng.integers(0, 2, 500).astype(np.uint8)
+def test_a_cost_is_that_of_the_outcome_a_gate_would_choose_as_the_payment_turned_out_by_who_bears_it() -> None:
+    costs, rng = BearerCosts(), np.random.default_rng(4)
+    said = np.rint(rng.random(500) ** 4 * 1e6).astype(np.int64)
+    amount, fraud, bearing = rng.integers(1, 100_000, 500), rng.integers(0, 2, 500), rng.integers(0, 3, 500)
 
-    cost = realized(said, amount, target, costs)
+    turned_out = priced(fraud * 1_000_000, amount, bearing.astype(np.uint8), costs)
+    cost = chosen(priced(said, amount, bearing.astype(np.uint8), costs), turned_out)
 
-    chosen = [cheapest(round(p * 1e6), minor, costs) for p, minor in zip(said.tolist(), amount.tolist(), strict=True)]
-    for at, outcome in enumerate(chosen):
-        assert cost[at] == expected_costs(int(target[at]) * 1_000_000, int(amount[at]), costs)[outcome] / 1e6
-    assert len(set(chosen)) == 4
-    approved = realized(np.zeros(2), np.array([10_000, 10_000]), np.array([0, 1], np.uint8), costs)
-    assert approved.tolist() == [0.0, 10_000 + costs.fraud_fixed_minor]
+    outcomes = set()
+    for at in range(500):
+        own = costs.of(Liability(int(bearing[at])))
+        outcome = cheapest(int(said[at]), int(amount[at]), own)
+        assert cost[at] == expected_costs(int(fraud[at]) * 1_000_000, int(amount[at]), own)[outcome] / 1e6
+        outcomes.add(outcome)
+    assert len(outcomes) == 4
+
+
+def test_who_bears_a_loss_follows_from_how_a_payment_came_in(events: Events) -> None:
+    policy = Policy(liability=(Bearing(bearer="issuer", channels=("card_present",), entry_modes=("chip",)),))
+    events = replace(
+        events,
+        texts={
+            "channel": Words(np.array([0, 0, 1, 0], np.int32), ("card_present", "online")),
+            "entry_mode": Words(np.array([0, -1, 0, 1], np.int32), ("chip", "magstripe")),
+        },
+    )
+
+    assert bearers_of(events, np.arange(4), policy).tolist() == [2, 0, 0, 0]
 
 
 def test_segments_part_the_payments_and_a_field_with_one_word_or_too_many_is_none(events: Events, made: Walk) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from tidegate.bundle import ACTIVE, MANIFEST, GateVerdict, bundle_id, decode
 from tidegate.limits import DAY_US
-from tidegate.policy.costs import Costs
+from tidegate.policy.terms import BearerCosts
 from training.champion import Champion, champion
 from training.dataset import Events
-from training.evaluate import measured, realized
+from training.evaluate import chosen, measured, priced
 from training.gate import cheapest_blind, comparable, judge
 from training.metrics import Scored
 from training.package import write
@@ -22,21 +22,26 @@ SEED = 3
 ROWS = 6_000
 
 
+def _priced(at: np.ndarray, probability: float | np.ndarray) -> np.ndarray:
+    """What each outcome would cost payments of that probability, in millionths, by the default costs of merchants."""
+    ppm = np.broadcast_to(np.rint(np.asarray(probability) * 1e6).astype(np.int64), at.shape)
+    return priced(ppm, 1_000 + at % 13 * 700, np.zeros(len(at), np.uint8), BearerCosts())
+
+
 def _week(noise: float, start_us: int = 0, count: int = ROWS) -> Scored:
     """A week of payments; the larger the noise, the less a model sees."""
     at = np.arange(count)
     target = (at % 40 == 0).astype(np.uint8)
     margin = (6.0 * target - 5 + np.random.default_rng(1).normal(size=count) * noise).astype(np.float32)
     probability = np.where(margin > -2, 0.9, 0.002) if noise < 3 else np.full(count, 0.025)
-    amount = 1_000 + at % 13 * 700
     return Scored(
         start_us=start_us,
         index=at,
         target=target,
         margin=margin,
         probability=probability,
-        cost_minor=realized(probability, amount, target, Costs()),
-        amount_minor=amount,
+        cost_minor=chosen(_priced(at, probability), _priced(at, target)),
+        outcomes_minor=_priced(at, target) / 1e6,
         day=at * 7 // count,
         card=(at % 997).astype(np.int32),
         terminal=(at % 101).astype(np.int32),
@@ -44,7 +49,7 @@ def _week(noise: float, start_us: int = 0, count: int = ROWS) -> Scored:
 
 
 def _verdict(ours: Scored, rival: tuple[Champion, list[Scored]] | None = None) -> GateVerdict:
-    return judge(measured([ours], SEED), [ours], Costs(), rival, SEED)
+    return judge(measured([ours], SEED), [ours], rival, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +135,11 @@ def test_weeks_are_compared_that_begin_when_the_champion_was_trained_or_later(
 
 def test_the_best_outcome_for_all_is_what_a_site_without_a_model_would_choose() -> None:
     week = _week(1.0)
-    good, bad = (replace(week, target=np.full(ROWS, fraud, np.uint8)) for fraud in (0, 1))
+    good, bad = (replace(week, outcomes_minor=_priced(week.index, fraud) / 1e6) for fraud in (0, 1))
 
-    assert cheapest_blind([good], Costs()) == 0.0
-    assert cheapest_blind([bad], Costs()) == 0.0
-    assert cheapest_blind([week], Costs()) > 0
+    assert cheapest_blind([good]) == 0.0
+    assert cheapest_blind([bad]) == 0.0
+    assert cheapest_blind([week]) > 0
 
 
 def test_the_champion_of_a_shelf_is_its_active_bundle(bundle_files: dict[str, bytes], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def _scored(margin: np.ndarray, target: np.ndarray, **columns: np.ndarray) -> Sc
         "card": at.astype(np.int32),
         "terminal": (at % 17).astype(np.int32),
         "cost_minor": np.abs(np.sin(at)) * 100,
-        "amount_minor": at + 1,
+        "outcomes_minor": np.zeros((4, len(at))),
     }
     probability = 1 / (1 + np.exp(-margin.astype(np.float64)))
     return Scored(

@@ -8,7 +8,7 @@ import pytest
 
 from training.options import Options, parser
 from training.submission import JobError
-from training.submit import command, resolved, submission_id
+from training.submit import command, main, resolved, submission_id
 
 TODAY = dt.date(2026, 11, 24)
 
@@ -82,3 +82,25 @@ def test_a_file_that_is_not_there_is_named_before_anything_is_submitted(
 ) -> None:
     with pytest.raises(JobError, match=r"--(source|mapping): .*nowhere.* is no file"):
         resolved(replace(recorded, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--trees", "-5"), "argument --trees: must be 1 to 2000"),
+        (("--before", "yesterday"), "argument --before"),
+        (("--source", "nowhere.parquet"), "--source"),
+        (("--params", "nowhere.json"), "--params"),
+        (("--params-out", "nowhere/found.json"), "--params-out"),
+        (("--colour", "red"), "unrecognized arguments: --colour"),
+    ],
+)
+def test_options_can_be_checked_without_a_cluster(
+    recorded: Options, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], told: str
+) -> None:
+    asked = ("--check", "--address", "none", "--bundles", str(recorded.bundles))
+    main(asked)
+    with pytest.raises(SystemExit) as ended:
+        main((*asked, *options))
+
+    assert told in f"{ended.value} {capsys.readouterr().err}"
