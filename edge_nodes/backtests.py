@@ -31,7 +31,7 @@ _MANIFEST: Final = "manifest.json"
 _ZSTD_LEVEL: Final = 1
 
 
-def backtest(
+def backtest(  # noqa: PLR0913 - options of a command
     *,
     policy: Annotated[Path, typer.Option(help="TOML file of the policy to try", exists=True, dir_okay=False)],
     from_: Annotated[str, typer.Option("--from", help="the first decision's time, RFC 3339")],
@@ -43,26 +43,39 @@ def backtest(
     ] = None,
     tasks: Annotated[int, typer.Option(min=1, max=BACKTEST_TASKS_MAX, help="how many judge at a time")] = 2,
     deadline_s: Annotated[float, typer.Option(min=1, help="how long to follow the job")] = 3600.0,
+    archive: Annotated[
+        str | None, typer.Option(help="folder of an archive, and @version where it isn't the newest; else the journal")
+    ] = None,
 ) -> None:
-    """Try a policy on what this site decided before: outcomes against labels, money, rule by rule, with examples.
+    """Try a policy on what was decided before: outcomes against labels, money, rule by rule, with examples.
 
-    Reads the site's journal, also while it runs, and changes nothing there.
+    Reads the site's journal, also while it runs, or an archive of what many sites sent; changes nothing there.
     """
     settings, name = load(config), _policy_id(policy)
     span = _moment("--from", from_), _moment("--to", to)
     if span[0] >= span[1]:
         raise InvalidError("--to: must come after --from; give a later time")
     folder = (out or Path(settings.data_dir) / "backtests" / f"{name}-{span[0]}-{span[1]}").resolve()
-    with _extracted(settings, folder / "history", span) as summary:
-        typer.echo(f"{summary.decisions:,} decisions, {summary.labels:,} labels known until {_rfc(summary)}")
-        job = ["--history", str(folder / "history"), "--policy", str(policy.resolve()), "--out", str(folder)]
-        times = {"from": span[0], "to": span[1], "known-until": summary.known_until_us}
-        job += [text for key, value in times.items() for text in (f"--{key}-us", str(value))]
-        told = _judged(settings, address, [*job, "--tasks", str(tasks), "--deadline-s", str(deadline_s)])
+    job = ["--policy", str(policy.resolve()), "--out", str(folder), "--from-us", str(span[0]), "--to-us", str(span[1])]
+    job += ["--tasks", str(tasks), "--deadline-s", str(deadline_s)]
+    with _past(settings, archive, folder / "history", span) as past:
+        told = _judged(settings, address, [*past, *job])
+    typer.echo(f"of {told['past']}")
     check, seconds = told["check"], told["seconds"]
     asked = check["equal"] + check["differing"]
     typer.echo(f"decided again as they were, {check['equal']:,} of {asked:,} came out equal; {seconds} s")
     typer.echo(f"report: {folder / 'report.html'} (and report.md, report.json)")
+
+
+@contextmanager
+def _past(settings: SiteSettings, archive: str | None, folder: Path, span: tuple[int, int]) -> Iterator[list[str]]:
+    """Hold what a job is told of the past for as long as the block lasts: the archive, or an extract of the journal."""
+    if archive is not None:
+        yield ["--archive", archive]
+        return
+    with _extracted(settings, folder, span) as summary:
+        typer.echo(f"{summary.decisions:,} decisions, {summary.labels:,} labels known until {_rfc(summary)}")
+        yield ["--history", str(folder), "--known-until-us", str(summary.known_until_us)]
 
 
 def _judged(settings: SiteSettings, address: str | None, job: list[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The command line of a site.
 
-`tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `bundle`, `policy`, `lists`, `replay`, `decision`,
-`reasons`, `key`, `journal`.
+`tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `archive`, `bundle`, `policy`, `lists`, `replay`,
+`decision`, `reasons`, `key`, `journal`.
 """
 
 import http.client
@@ -158,7 +158,8 @@ def train_bundle(
 ) -> None:
     """Train a model as a Ray job and put it on the site's shelf.
 
-    Further options are the job's own, such as `--source FILE --mapping M`; `tidegate train -- --help` shows them.
+    Further options are the job's own, such as `--source FILE --mapping M` or `--archive DIR@VERSION`;
+    `tidegate train -- --help` shows them.
     """
     settings, job = load(config), context.args
     if {"-h", "--help"} & set(job):
@@ -308,6 +309,13 @@ def doctor(
     for line in [examination.as_json(found)] if as_json else examination.lines(found):
         _say(line)
     raise typer.Exit(0 if examination.healthy(found) else 1)
+
+
+@app.command("archive", context_settings={**_PASSED_ON, "help_option_names": []}, add_help_option=False)
+def archive_command(context: typer.Context) -> None:
+    """Ask an archive in SQL, name its version, prove it, compact it: `tidegate archive --help` shows how."""
+    command = [sys.executable, "-m", "serve_apps.archive", *context.args]  # cloud and edge don't import each other
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
 
 
 def _journal(folder: Path) -> PosixDisk:

@@ -215,7 +215,7 @@ LOG_TRIM_MESSAGES: Final = 64  # dropped in one step: a committer waits for no m
 BACKTEST_BATCH_ROWS: Final = 65_536  # 45 MB as rows; what a batch costs beside its rows doesn't show any more
 BACKTEST_PART_ROWS: Final = 500_000  # a second or two of work: progress is seen, and a lost task costs little
 BACKTEST_PARTS_MAX: Final = 64  # of a range: more would only add starts
-BACKTEST_TASKS_MAX: Final = 64  # at a time, each about 300 MB
+BACKTEST_TASKS_MAX: Final = 64  # at a time, each below 600 MiB
 BACKTEST_CARDS_MAX: Final = 100_000  # newly declined good cards that are told apart: 20 MB; nobody reads more
 BACKTEST_EXAMPLES: Final = 10  # of each kind: what a person looks up before activating a policy
 
@@ -233,6 +233,7 @@ HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
 ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row
+ARCHIVE_BATCH_BYTES: Final = 64 * MIB  # so many decisions have two thirds of it; large events end a batch sooner
 ARCHIVE_BATCH_AGE_US: Final = 5 * SECOND_US  # so long whoever asks waits; shorter makes files faster than they merge
 ARCHIVE_READ_BYTES: Final = 8 * MIB  # of one partition at a time: a full batch is about this, compressed
 ARCHIVE_READ_MESSAGES: Final = 64  # of one partition at a time: a live site's frames are small
@@ -240,6 +241,10 @@ ARCHIVE_DAY_MAX: Final = 47_482  # 2100-01-01 in days since 1970: a site's time 
 ARCHIVE_FILES_MAX: Final = 64  # of one day before they are merged: each costs a reader about a millisecond
 ARCHIVE_FILE_BYTES: Final = 64 * MIB  # a merged file: an hour of a busy site; larger ones are rewritten too often
 ARCHIVE_ROW_GROUP_ROWS: Final = 65_536  # as a batch: merging keeps each group's span of time as short as it was
+ARCHIVE_TEND_COMMITS: Final = 16  # so often files are counted: that reads a table's log, a few milliseconds
+ARCHIVE_TIDY_US: Final = DAY_US  # what outlived the retention waits no longer than that for its removal
+ARCHIVE_PAUSE_S: Final = 0.25  # where the log has nothing new: a site's live wait
+ARCHIVE_RETRY_S_MAX: Final = 30.0  # a full disk is looked at by then, and freed disks are found soon
 ARCHIVE_CHECKPOINT_COMMITS: Final = 64  # a start reads so many log files at the most
 ARCHIVE_PROVEN_COMMITS: Final = 8  # newest ones that a start proves and syncs; one at a time is ever in doubt
 ARCHIVE_COMMIT_RETRIES: Final = 3  # another commit came first: merging is the only other one

@@ -325,6 +325,8 @@ class _Reader:
 
 
 def _load(path: Path, mapping: Mapping) -> pa.Table:
+    if not path.is_file():
+        raise DatasetError(f"{path}: no file is there; give payments as Parquet or CSV")
     try:
         table = _read_csv(path) if mapping.format == "csv" else pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:

@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -26,6 +26,7 @@ from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
 from tidegate.policy.terms import Policy
 from tidegate.trees import Floats
+from training.archive import PinnedArchive
 from training.card import Facts, named_gains, render
 from training.champion import Champion, champion
 from training.dataset import Events, features, load_mapping, read
@@ -36,8 +37,9 @@ from training.gate import comparable, judge
 from training.metrics import Estimates, Scored, Targets
 from training.options import ROOT, SYNTH, FitSettings, Options, parser
 from training.package import Judged, assemble, write
+from training.served import served
 from training.synth import SynthConfig, generate
-from training.walk import Week, weeks
+from training.walk import Week, span_us, weeks
 
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -61,6 +63,21 @@ def payments(options: Options, scratch: Path) -> Events:
         config = SynthConfig(seed=options.seed, days=options.days, cards=options.cards, start_us=start_us)
         pq.write_table(generate(config), source)
     return read(source, load_mapping(options.mapping))
+
+
+def learnt_from(options: Options, scratch: Path) -> tuple[Events, Callable[[Events], Floats]]:
+    """Return the payments to learn from, and what gives the features of them, or of the first of them.
+
+    Of an archive they are those that were served; of other payments the kernel makes them.
+
+    Raises:
+        DatasetError: the payments can't be read.
+        ArchiveError: the archive isn't there, or not in that version any more.
+    """
+    if options.archive is not None:
+        events, vectors = served(PinnedArchive.of(options.archive), span_us(options.weeks))
+        return events, lambda seen: vectors[: len(seen)]
+    return payments(options, scratch), features
 
 
 def boost_in_ray(
@@ -88,15 +105,23 @@ def boost_in_ray(
 def data_version(options: Options, events: Events, vectors: Floats, week: Week) -> DataVersion:
     """Return what the model learnt from, and the digest of it."""
     index, target = week.train.index, week.train.target
-    generated = f"{SYNTH} seed={options.seed} days={options.days} cards={options.cards} until={options.until}"
     return DataVersion(
-        source=generated if options.source == SYNTH else Path(options.source).name,
+        source=named(options),
         first_us=int(events.occurred_us[0]),
         cut_us=week.start_us,
         rows=len(index),
         frauds=int(target.sum()),
         sha256=hashlib.sha256(vectors[index].tobytes() + target.tobytes()).hexdigest(),
     )
+
+
+def named(options: Options) -> str:
+    """Return what a model card calls the payments: a version of an archive, a file, or how they were generated."""
+    if options.archive is not None:
+        return PinnedArchive.of(options.archive).name
+    if options.source == SYNTH:
+        return f"{SYNTH} seed={options.seed} days={options.days} cards={options.cards} until={options.until}"
+    return Path(options.source).name
 
 
 def files(
@@ -146,13 +171,14 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
 
     Raises:
         DatasetError: the payments can't be read, or are too few.
+        ArchiveError: the archive isn't there, or not in that version any more.
         BundleError: the packed trees differ from XGBoost.
     """
     options.settings(), options.terms()  # a wrong file is known before the long way
     tell("data", 0.0)
-    events = payments(options, scratch)
+    events, vectors_of = learnt_from(options, scratch)
     tell("features", 0.25)
-    vectors = features(events)
+    vectors = vectors_of(events)
     made = walked(options, events, vectors, scratch)
     tell("measure", 0.85)
     newest, fitted = made.weeks[-1], made.fitted[-1]

@@ -79,10 +79,11 @@ _FIT: Final = FitSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a job is asked to do; the generator's options don't matter to a recorded source."""
+    """What a job is asked to do; the generator's options don't matter to a recorded source, nor that to an archive."""
 
     bundles: Path
     source: str = SYNTH
+    archive: str | None = None
     mapping: Path = _SYNTH_MAPPING
     days: int = 60
     cards: int = 2_000
@@ -166,6 +167,9 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
     made = argparse.ArgumentParser(**given)
     made.add_argument("--bundles", type=Path, required=True, help="folder that the bundle is put in")
     made.add_argument("--source", default=SYNTH, help="Parquet or CSV file of payments, or `synth` to generate them")
+    made.add_argument(
+        "--archive", help="folder of an archive, and @version where it isn't the newest: learn from what sites decided"
+    )
     made.add_argument("--mapping", type=Path, default=_SYNTH_MAPPING, help="TOML that says which column is what")
     made.add_argument("--until", type=dt.date.fromisoformat, default=today, help="synth: the day after the last")
     made.add_argument("--workers", type=int, default=0, help="Ray Train workers; 0 trains in the job's own process")

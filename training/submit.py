@@ -15,16 +15,18 @@ from pathlib import Path
 from tidegate import __version__
 from tidegate.errors import PermanentError, TemporaryError
 from tidegate.features.declarations import FINGERPRINT
+from training.archive import PinnedArchive
 from training.champion import active_id
 from training.options import SYNTH, Options, parser
 from training.submission import JobError, run, where
 
 
 def resolved(options: Options) -> Options:
-    """Return the options with full paths: the job runs in another folder.
+    """Return the options with full paths and the archive's version: the job runs in another folder, and later.
 
     Raises:
         JobError: a file isn't there.
+        ArchiveError: the archive isn't there, or not in that version any more.
     """
     named = ("bundles", "mapping", "params", "params_out", "policy")
     paths = {name: path.resolve() for name in named if (path := getattr(options, name)) is not None}
@@ -41,7 +43,8 @@ def resolved(options: Options) -> Options:
     out = paths.get("params_out")
     if out is not None and not out.parent.is_dir():
         raise JobError(f"--params-out: {out.parent} is no folder")
-    return replace(options, source=source, **paths)
+    archive = None if options.archive is None else str(PinnedArchive.of(options.archive))
+    return replace(options, source=source, archive=archive, **paths)
 
 
 def command(options: Options) -> list[str]:
@@ -51,7 +54,7 @@ def command(options: Options) -> list[str]:
 
 
 def submission_id(options: Options) -> str:
-    """Return the job's id: equal source, mapping, options, champion, features and code give equal ids."""
+    """Return the job's id: equal data, mapping, options, champion, features and code give equal ids."""
     rival = active_id(options.bundles) or ""
     digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, rival, *command(options)]).encode())
     sources = sorted(Path(__file__).parent.rglob("*.py"))

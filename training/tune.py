@@ -21,8 +21,8 @@ from ray.tune.search import BasicVariantGenerator
 from tidegate.errors import PermanentError
 from tidegate.limits import DAY_US
 from tidegate.trees import Floats
-from training.dataset import Events, features
-from training.job import payments, tell
+from training.dataset import Events
+from training.job import learnt_from, tell
 from training.options import ROOT, FitSettings, Options, parser
 from training.search import METRIC, SPACE, before, dumped, tried
 from training.walk import Week, weeks
@@ -65,12 +65,12 @@ def search(options: Options, scratch: Path) -> dict[str, Any]:
         DatasetError: the payments can't be read, or are too few before the test weeks.
     """
     tell("data", 0.0)
-    every = payments(options, scratch)
+    every, vectors_of = learnt_from(options, scratch)
     seen = before(every, until_us(options, every))
     chosen = weeks(seen, options.weeks)
     tell("features", 0.2)
     settings = options.settings()
-    vectors = features(seen)
+    vectors = vectors_of(seen)
     tell("trials", _SEARCH)
     results = _tuned(options, scratch, events=seen, vectors=vectors, chosen=chosen, settings=settings)
     best, first = results.get_best_result(METRIC, "max"), next(r for r in results if r.config == _as_tried(settings))

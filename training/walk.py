@@ -26,6 +26,12 @@ _REPORTED_US: Final = 2 * WEEK_US
 _FRAUDS_MIN: Final = 20  # with fewer neither a fit nor a table nor a metric means anything
 
 
+def span_us(count: int) -> int:
+    """Return how much of the past `count` settled weeks rest on: older payments have no part in any of them."""
+    settled = count * WEEK_US + DELAY_US + DAY_US  # the weeks, and the days that the newest needs to settle
+    return settled + DELAY_US + CALIBRATION_US + HISTORY_US
+
+
 @dataclass(frozen=True, slots=True)
 class Week:
     """One test week from `start_us` on. The model's rows, then the table's, are those settled when it starts."""

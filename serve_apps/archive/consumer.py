@@ -15,7 +15,13 @@ from serve_apps.archive.ports import Piece, Store, UndecodableError
 from serve_apps.plumbing.stream.ports import Consumers, OutOfRangeError, Place, Reader, Stored
 from tidegate.archived import KEPT, Kept
 from tidegate.clock import Clock
-from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_ROWS, ARCHIVE_READ_BYTES, ARCHIVE_READ_MESSAGES
+from tidegate.limits import (
+    ARCHIVE_BATCH_AGE_US,
+    ARCHIVE_BATCH_BYTES,
+    ARCHIVE_BATCH_ROWS,
+    ARCHIVE_READ_BYTES,
+    ARCHIVE_READ_MESSAGES,
+)
 
 NAME: Final = "archive"
 """What the log knows this consumer by."""
@@ -43,6 +49,7 @@ class _Batch:
     pieces: dict[Kept, list[Piece]] = field(default_factory=dict)
     ends: dict[Place, int] = field(default_factory=dict)
     rows: int = 0
+    size: int = 0
     since_us: int | None = None
 
 
@@ -57,13 +64,13 @@ class Consumer:
         store: Store,
         clock: Clock,
         rows_max: int = ARCHIVE_BATCH_ROWS,
-        age_us_max: int = ARCHIVE_BATCH_AGE_US,
+        bytes_max: int = ARCHIVE_BATCH_BYTES,
     ) -> None:
         self._reader = reader
         self._consumers = consumers
         self._store = store
         self._clock = clock
-        self._bounds = rows_max, age_us_max
+        self._bounds = rows_max, bytes_max
         self._next: dict[Place, int] = {}
         self._halted: dict[Place, str] = {}
         self._batch = _Batch()
@@ -111,23 +118,27 @@ class Consumer:
             self._consumers.store(NAME, batch.ends)
         return new
 
+    @property
+    def _full(self) -> bool:
+        rows_max, bytes_max = self._bounds
+        return self._batch.rows >= rows_max or self._batch.size >= bytes_max
+
     def _due(self) -> bool:
-        rows_max, age_us_max = self._bounds
         since_us = self._batch.since_us
         if since_us is None:
             return False
         # A clock that was set back must not keep rows waiting.
-        return self._batch.rows >= rows_max or not 0 <= self._clock.now_us() - since_us < age_us_max
+        return self._full or not 0 <= self._clock.now_us() - since_us < ARCHIVE_BATCH_AGE_US
 
     def _take(self, place: Place) -> int:
         """Read one partition's next messages into the batch, where there is room; return how many."""
-        if place in self._halted or self._batch.rows >= self._bounds[0]:
+        if place in self._halted or self._full:
             return 0
         if place not in self._next:
             self._next[place] = self._store.offset(CURSORS[TOPICS[place[0]]], app_of(place)) + 1
         taken = 0
         for stored in self._read(place):
-            if self._batch.rows >= self._bounds[0] or not self._add(place, stored):
+            if self._full or not self._add(place, stored):
                 break
             taken += 1
         return taken
@@ -151,6 +162,7 @@ class Consumer:
             return False
         for table, batch in rows.items():
             self._batch.pieces.setdefault(table, []).append(Piece(app_of(place), stored.offset, batch))
+        self._batch.size += sum(batch.nbytes for batch in rows.values())
         self._batch.rows += rows[CURSORS[lane]].num_rows
         self._batch.ends[place] = self._next[place] = stored.offset + 1
         if self._batch.since_us is None:

@@ -29,12 +29,13 @@ from tidegate.limits import (
     ARCHIVE_FILES_MAX,
     ARCHIVE_RETENTION_DAYS,
     ARCHIVE_ROW_GROUP_ROWS,
+    ARCHIVE_TEND_COMMITS,
 )
 
 _LOG: Final = logging.getLogger(__name__)
 _HOURS: Final = 24
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-"""Checkpoints are made, and old commits removed, where they can be synced: by `tidy`."""
+"""Checkpoints are made, and old commits removed, where they can be synced: by `vacuum`."""
 _WRITTEN: Final = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=ARCHIVE_ROW_GROUP_ROWS, statistics_truncate_length=64
 )
@@ -54,6 +55,7 @@ class DeltaStore:
         self._folder = folder
         self._sync = sync
         self._handles: dict[Kept, DeltaTable] = {}
+        self._tended: dict[Kept, int] = dict.fromkeys(KEPT, 0)
 
     def offset(self, table: Kept, app: str) -> int:
         """Return up to which offset a partition is in a table; see the port."""
@@ -114,8 +116,21 @@ class DeltaStore:
         durability.sync_commits(self._folder / table, before + 1, handle.version(), self._sync)
         return int(told["numFilesRemoved"])
 
-    def tidy(self, table: Kept) -> list[str]:
-        """Remove files that no version within the retention names, then make a checkpoint; return what was removed.
+    def tend(self) -> None:
+        """Merge small files and shorten logs where enough was written; see the port."""
+        for table in KEPT:
+            if self._version(table) - self._tended[table] >= ARCHIVE_TEND_COMMITS:
+                self.merge(table)
+                self.checkpoint(table)
+                self._tended[table] = self._version(table)
+
+    def tidy(self) -> None:
+        """Remove files that no version within the retention names; see the port."""
+        for table in KEPT:
+            self.vacuum(table)
+
+    def vacuum(self, table: Kept) -> list[str]:
+        """Remove a table's files that no version within the retention names, then make a checkpoint; return them.
 
         Raises:
             UnavailableError: a commit didn't come through.

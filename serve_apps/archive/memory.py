@@ -35,6 +35,12 @@ class MemoryStore:
         rows = rows_of_artifact(artifact)
         return [self.append(table, [Piece(artifact.sha256, 0, batch)]) for table, batch in rows.items()][-1] > 0
 
+    def tend(self) -> None:
+        """Nothing grows small here."""
+
+    def tidy(self) -> None:
+        """Nothing outlives anything here."""
+
     def pin(self) -> Pin:
         """Return the version of each table; see the port."""
         return Pin(**self._versions)

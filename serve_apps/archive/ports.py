@@ -53,5 +53,19 @@ class Store(Protocol):
     def keep(self, artifact: Artifact) -> bool:
         """Keep a text that records name by digest, once; return whether it is new."""
 
+    def tend(self) -> None:
+        """Merge small files and shorten logs where enough was written since the last time.
+
+        Raises:
+            UnavailableError: as `append`.
+        """
+
+    def tidy(self) -> None:
+        """Remove files that no version within the retention names.
+
+        Raises:
+            UnavailableError: as `append`.
+        """
+
     def pin(self) -> Pin:
         """Return the version of each table as it is now."""

@@ -8,15 +8,20 @@ The work is measured from Arrow in memory, as CPU time beside wall time: other p
 import argparse
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT
-from tidegate.history import batch_of, decisions_batch
+from tidegate.history import BACKTEST_COLUMNS, TABLES, batch_of, decisions_batch, schema_of
 from tidegate.lists import ListIndex, ListsActivation, listings, parse
 from tidegate.payment import Channel, EntryMode
 from tidegate.policy.active import ActivePolicy
@@ -25,6 +30,8 @@ from tidegate.policy.columns import decide_columns
 from tidegate.policy.terms import policy_id
 from tidegate.records import DECISION
 from training.backtest.memory import MemoryArchive
+from training.backtest.parquet import ParquetArchive
+from training.backtest.ports import Archive
 from training.backtest.spans import Span
 from training.backtest.tally import Tally
 from training.backtest.trial import try_policy
@@ -104,7 +111,7 @@ def span(decisions: int) -> Span:
     return Span(START_US, START_US + decisions * STEP_US)
 
 
-def part(archive: MemoryArchive, active: ActivePolicy, of: Span) -> tuple[Tally, float]:
+def part(archive: Archive, active: ActivePolicy, of: Span) -> tuple[Tally, float]:
     """Return what a part came to, and the CPU seconds it took."""
     began = time.process_time()
     tally = try_policy(archive, active, of, of.to_us, lambda _: None)
@@ -140,6 +147,30 @@ def shared(archive: MemoryArchive, active: ActivePolicy, decisions: int) -> dict
     return numbers(decisions, took, sum(cpu for _, cpu in done))
 
 
+def held(archive: MemoryArchive, decisions: int) -> dict[str, float]:
+    """Measure what one task holds that reads the history from Parquet, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for table in TABLES:
+            schema = schema_of(table, ("source", *BACKTEST_COLUMNS) if table == "decisions" else None)
+            batches = list(archive.read(table, Span(-(1 << 62), 1 << 62), schema.names))
+            whole = pa.Table.from_batches(batches, schema)
+            pq.write_table(whole, Path(folder) / f"{table}.parquet", row_group_size=BATCH, compression="zstd")
+        command = [sys.executable, "-m", "tests.bench.backtest", "--read", folder, "--decisions", str(decisions)]
+        told: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return told
+
+
+def holds(folder: Path, decisions: int) -> dict[str, float]:
+    """Return the most that this process holds while it judges, and what it held before."""
+    archive, active = ParquetArchive(folder), policy()
+    part(archive, active, span(BATCH))  # imports, compiled code
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_mib()
+    tally, _ = part(archive, active, span(decisions))
+    proven(tally, decisions)
+    return {"peak_mib": peak_mib(), "before_mib": before}
+
+
 def numbers(decisions: int, took_s: float, used_s: float) -> dict[str, float]:
     """Return what is told of a run."""
     return {
@@ -155,7 +186,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decisions", type=int, default=1_000_000)
     parser.add_argument("--cards", type=int, default=100_000)
+    parser.add_argument("--read", type=Path, help="folder of Parquet files; only say what reading them holds")
     chosen = parser.parse_args()
+    if chosen.read is not None:
+        print(json.dumps(holds(chosen.read, chosen.decisions)))
+        return
     active = policy()
     archive = history(active, chosen.decisions, chosen.cards)
     part(archive, active, span(BATCH))
@@ -163,6 +198,7 @@ def main() -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     found["two Ray tasks"] = shared(archive, active, chosen.decisions)
     ray.shutdown()
+    found["one from disk"] = held(archive, chosen.decisions)
     for name, told in found.items():
         print(f"{name:>14}  " + "  ".join(f"{key} {value:,}" for key, value in told.items()))
     load = os.getloadavg()[0]

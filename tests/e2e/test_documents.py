@@ -33,6 +33,8 @@ NOT_RUN: Final = {
     "tidegate run --config configs/edge/site.toml --config configs/edge/sandbox.toml": "is the run beside it "
     "under another profile, which tests/unit/gate/test_sandbox.py shows",
     "tidegate backtest ": "names days that a site has lived; tests/integration/test_backtest.py has some",
+    "tidegate archive ": "asks a cloud's archive; tests/contract/test_archive_questions.py has one",
+    "tidegate train --archive ": "rests on it as well; tests/integration/test_training_job.py has one",
     "tidegate tune ": "is dozens of trainings one after another; tests/unit/training/test_search.py has its parts",
     "tidegate train --params ": "rests on what that finds",
 }

@@ -16,6 +16,7 @@ from actors.journal.disk import PosixDisk
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from tests.integration.archiving import archive
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock, rfc3339
 from tidegate.limits import MINUTE_US
@@ -110,11 +111,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, b
     return settings
 
 
-def _backtest(cluster: Cluster, settings: SiteSettings, policy: str, *span: str) -> "subprocess.CompletedProcess[str]":
+def _backtest(
+    cluster: Cluster, settings: SiteSettings, policy: str, *span: str, archived: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     folder = Path(settings.data_dir)
     (folder / "tried.toml").write_text(policy)
     options = ["--config", str(folder / "site.toml"), "--policy", str(folder / "tried.toml"), "--out", f"{folder}/out"]
     options += ["--from", span[0], "--to", span[1], "--address", cluster.dashboard, "--tasks", "2"]
+    options += [] if archived is None else ["--archive", str(archived)]
     return subprocess.run(
         [sys.executable, "-m", "edge_nodes.cli", "backtest", *options],
         cwd=ROOT,
@@ -150,6 +154,24 @@ def test_a_backtest_on_ray_tells_what_a_policy_would_have_done_with_parts_that_a
     assert "<script" not in page
     assert f"{DECISIONS} of {DECISIONS} decisions came out as they were" in page
     assert not (Path(settings.data_dir) / "out" / "history").exists()
+
+
+def test_a_backtest_of_the_archive_tells_what_the_sites_own_journal_tells(
+    ray_cluster: Cluster, settings: SiteSettings, now_us: int, tmp_path: Path
+) -> None:
+    whole = rfc3339(now_us), rfc3339(now_us + 1_000 * MINUTE_US)
+    own = _backtest(ray_cluster, settings, STRICT, *whole)
+    assert own.returncode == 0, own.stderr
+    by_journal = _report(settings)
+    archive(settings, tmp_path)
+
+    done = _backtest(ray_cluster, settings, STRICT, *whole, archived=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    by_archive = _report(settings)
+    assert by_archive.pop("past").startswith(f"archive {tmp_path.name}@")
+    assert by_journal.pop("past") == "the site's journal"
+    assert by_archive == by_journal
 
 
 def test_what_cannot_be_tried_is_refused_with_what_to_change(

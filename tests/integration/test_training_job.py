@@ -1,17 +1,30 @@
 """The training job on a real Ray cluster: submitted, followed, found again, refused with a reason."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from serve_apps.archive.delta import open_store
+from serve_apps.archive.ports import Piece
+from tests.sent import SOURCE, decision_rows
+from tidegate import archived
 from tidegate.bundle import GateVerdict
+from tidegate.decision import Outcome
+from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT
+from tidegate.limits import DAY_US
+from tidegate.payment import CHANNELS
+from training.dataset import NEVER, features, load_mapping, read
+from training.synth import SynthConfig, generate
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--days", "45", "--cards", "500", "--trees", "20")
@@ -170,3 +183,46 @@ def test_the_command_trains_on_a_running_cluster_and_says_how_to_activate_the_bu
     refused = _run(ray_cluster.environment, *cli, "bundle", "override", bundle, *named, *answer)
     assert refused.returncode == 1
     assert "nothing to override" in refused.stderr
+
+
+def _archived(folder: Path, today: dt.date) -> None:
+    """Archive the payments that the generator makes for `SMALL`, as if a site had decided each of them at once."""
+    config = SynthConfig(seed=7, days=45, cards=500, start_us=((today - dt.date(1970, 1, 1)).days - 45) * DAY_US)
+    pq.write_table(generate(config), folder / "synth.parquet")
+    events = read(folder / "synth.parquet", load_mapping(ROOT / "configs" / "datasets" / "synth.toml"))
+    rows = decision_rows(1, len(events))
+    rows["time_us"] = rows["occurred_us"] = events.occurred_us
+    rows["transaction_id"] = ids = events.transaction_ids.to_pylist()
+    rows["card"] = [events.cards[slot] for slot in events.card_slot]
+    rows["terminal"] = [events.terminals[slot] for slot in events.terminal_slot]
+    rows["amount_minor"], rows["outcome"] = events.amount_minor, np.where(events.declined, Outcome.DECLINE, 0)
+    for name in ("merchant", "currency"):
+        rows[name] = events.texts[name].of(slice(0, len(events)))
+    rows["channel"] = [CHANNELS[word or ""] for word in events.texts["channel"].of(slice(0, len(events)))]
+    rows["feature_fingerprint"] = FINGERPRINT
+    rows["features"][:, :FEATURE_COUNT] = features(events)
+    told = []
+    for verdict, times in (("fraud", events.label_known_us), ("legit", events.label_corrected_us)):
+        for row in np.flatnonzero(times != NEVER).tolist():
+            made = {"source": SOURCE, "merchant": rows["merchant"][row].decode(), "transaction_id": ids[row]}
+            at_us = int(times[row])
+            told.append({**made, "label_id": f"{verdict}-{row}", "verdict": verdict, "received_us": at_us})
+            told[-1]["known_us"] = at_us
+    store = open_store(folder / "archive")
+    store.append("decisions", [Piece("test", 0, archived.decisions(SOURCE, rows))])
+    store.append("labels", [Piece("test", 0, archived.batch_of("labels", told))])
+
+
+def test_a_training_on_the_archive_learns_to_the_bit_what_one_on_the_payments_learns(
+    ray_cluster: Cluster, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    of_payments = Shelf(folder=PosixFolder(trained[0])).load(json.loads(trained[1].splitlines()[-1])["bundle"])
+    first_us = of_payments.manifest.data.first_us
+    _archived(tmp_path, dt.date(1970, 1, 1) + dt.timedelta(days=first_us // DAY_US + 45))
+
+    told = _result(_submit(ray_cluster, tmp_path / "bundles", "--archive", str(tmp_path / "archive"), *SMALL))
+
+    data = Shelf(folder=PosixFolder(tmp_path / "bundles")).load(told["bundle"]).manifest.data
+    assert data.source == "archive archive@1.0.1.0.0.0.0"
+    assert data.sha256 == of_payments.manifest.data.sha256
+    assert data.source in (tmp_path / "bundles" / told["bundle"] / "card.md").read_text()

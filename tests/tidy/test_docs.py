@@ -14,6 +14,7 @@ import pytest
 import typer.main
 
 from edge_nodes.cli import app
+from serve_apps.archive.__main__ import parser as archive_parser
 from tidegate.payment import PaymentRequest
 from tidegate.sandbox import table
 from training.options import parser
@@ -74,6 +75,9 @@ def _make(words: list[str]) -> None:
 
 def _tidegate(words: list[str]) -> None:
     """Walk down to the subcommand and look each option up: nothing is run, no file has to exist."""
+    if words[1:2] == ["archive"]:  # the rest is the cloud's
+        archive_parser().parse_args(words[2:])
+        return
     command: Any = typer.main.get_command(app)
     rest = words[1:]
     while hasattr(command, "commands") and rest:
@@ -94,7 +98,9 @@ def _python(words: list[str]) -> None:
             word for word in words[3:] if not word.startswith("-") and not (ROOT / word.split("::")[0]).exists()
         ] == []
         return
-    text = Path(str(source.origin)).read_text()
+    program = importlib.util.find_spec(f"{words[2]}.__main__") if source.submodule_search_locations else source
+    assert program is not None, f"{words[2]} can't be run"
+    text = Path(str(program.origin)).read_text()
     assert [word for word in words[3:] if word.startswith("--") and word.split("=")[0] not in text] == []
 
 

@@ -1,8 +1,8 @@
 """The backtest as a Ray job: a policy and a history in, reports out. `training.backtest.submit` runs it.
 
-`python -m training.backtest.job --history DIR --policy FILE --out DIR ...` prints `progress` lines and, last, one JSON
-line. Parts of the history are judged by tasks beside each other; a policy with brakes by one, in order, since what a
-brake does rests on all before it.
+`python -m training.backtest.job --history DIR --policy FILE --out DIR ...` (or `--archive DIR@VERSION`) prints
+`progress` lines and, last, one JSON line. Parts of the history are judged by tasks beside each other; a policy with
+brakes by one, in order, since what a brake does rests on all before it.
 """
 
 import json
@@ -20,10 +20,12 @@ from tidegate.limits import BACKTEST_PART_ROWS, BACKTEST_PARTS_MAX
 from tidegate.policy.active import ActivePolicy
 from tidegate.policy.check import read
 from tidegate.policy.terms import policy_id
+from training.archive import PinnedArchive
 from training.backtest import render
+from training.backtest.delta import DeltaArchive
 from training.backtest.options import REPORTS, Options, parser
 from training.backtest.parquet import ParquetArchive
-from training.backtest.ports import BacktestError
+from training.backtest.ports import Archive, BacktestError
 from training.backtest.report import Asked, numbers
 from training.backtest.spans import Span
 from training.backtest.tally import Measure, Tally
@@ -50,15 +52,35 @@ def policy_of(path: Path, as_of_us: int) -> ActivePolicy:
     return ActivePolicy(policy_id(terms), terms, as_of_us)
 
 
-def judge(archive: ParquetArchive, policy: ActivePolicy, span: Span, known_until_us: int) -> Tally:
+def past(options: Options) -> tuple[Archive, str, int]:
+    """Return what there is of the past, what reports call it, and until when it is known.
+
+    Raises:
+        ArchiveError: the archive isn't there, or not in that version any more.
+        BacktestError: a site's extract doesn't say until when it goes.
+    """
+    if options.archive is not None:
+        pinned = PinnedArchive.of(options.archive)
+        known = options.known_until_us
+        return DeltaArchive(pinned), pinned.name, pinned.known_until_us(_span(options)) if known is None else known
+    if options.history is None or options.known_until_us is None:
+        raise BacktestError("--known-until-us: say until when the history goes, labels included")
+    return ParquetArchive(options.history), "the site's journal", options.known_until_us
+
+
+def _span(options: Options) -> Span:
+    return Span(options.from_us, options.to_us)
+
+
+def judge(archive: Archive, policy: ActivePolicy, span: Span, known_until_us: int) -> Tally:
     """Judge one part of a history, in a task's own process."""
     pa.set_cpu_count(1)  # the cluster shares out the processors, not each task
     return try_policy(archive, policy, span, known_until_us, lambda _: None)
 
 
-def parts(archive: ParquetArchive, policy: ActivePolicy, options: Options) -> tuple[Span, ...]:
+def parts(archive: Archive, policy: ActivePolicy, options: Options) -> tuple[Span, ...]:
     """Return the spans to judge: a policy with brakes gets one."""
-    whole = Span(options.from_us, options.to_us)
+    whole = _span(options)
     if policy.book.braked:
         return (whole,)
     rows = sum(batch.num_rows for batch in archive.read("decisions", whole, ("time_us",)))
@@ -66,7 +88,9 @@ def parts(archive: ParquetArchive, policy: ActivePolicy, options: Options) -> tu
     return archive.split(whole, wanted)
 
 
-def judged(archive: ParquetArchive, policy: ActivePolicy, spans: Sequence[Span], options: Options) -> Iterator[Tally]:
+def judged(
+    archive: Archive, policy: ActivePolicy, spans: Sequence[Span], known_until_us: int, tasks: int
+) -> Iterator[Tally]:
     """Yield each part's tally in the order of the parts, as many under way at a time as was asked for.
 
     Raises:
@@ -75,8 +99,8 @@ def judged(archive: ParquetArchive, policy: ActivePolicy, spans: Sequence[Span],
     task = ray.remote(num_cpus=1)(judge)
     under_way: list[Any] = []
     for span in spans:
-        under_way.append(task.remote(archive, policy, span, options.known_until_us))
-        if len(under_way) == options.tasks:
+        under_way.append(task.remote(archive, policy, span, known_until_us))
+        if len(under_way) == tasks:
             yield _got(under_way.pop(0))
     for each in under_way:
         yield _got(each)
@@ -100,13 +124,14 @@ def run(options: Options) -> dict[str, Any]:
         BacktestError: the history can't be read, was made by another schema, or has no decisions in the span.
     """
     tell("policy", 0.0)
-    policy, archive = policy_of(options.policy, options.from_us), ParquetArchive(options.history)
+    policy = policy_of(options.policy, options.from_us)
+    archive, name, known_until_us = past(options)
     spans, whole = parts(archive, policy, options), Tally()
     tell("judge", 0.05)
-    for done, tally in enumerate(judged(archive, policy, spans, options), start=1):
+    for done, tally in enumerate(judged(archive, policy, spans, known_until_us, options.tasks), start=1):
         whole.merge(tally)
         tell("judge", 0.05 + 0.9 * done / len(spans))
-    asked = Asked(options.policy.name, Span(options.from_us, options.to_us), options.known_until_us)
+    asked = Asked(options.policy.name, _span(options), known_until_us, name)
     decisions = sum(int(cells[Measure.COUNT].sum()) for cells in whole.cells.values()) + whole.apart.total()
     if not decisions:
         raise BacktestError("--from, --to: no decision was made in that time; name a span of the history")
@@ -115,7 +140,7 @@ def run(options: Options) -> dict[str, Any]:
     for name, text in zip(REPORTS, (render.as_json(told), render.markdown(told), render.page(told)), strict=True):
         (options.out / name).write_text(text)
     tell("done", 1.0)
-    return {"report": str(options.out / REPORTS[0]), "decisions": decisions, "check": told["check"]}
+    return {"report": str(options.out / REPORTS[0]), "past": name, "decisions": decisions, "check": told["check"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -66,6 +66,8 @@ class Past:
             for at, name in enumerate(names):
                 if name == (source, version):
                     row = batch.slice(at, 1).to_pylist()[0]
+                    if row["text"] is None:
+                        raise BacktestError(f"lists version {version} of {source}: their text hasn't come yet; wait")
                     told = ListsActivation(version=version, lists=row["lists"], as_of_us=row["as_of_us"])
                     return ListIndex(told, parse(f"lists {version}", row["text"].splitlines()).index)
         raise BacktestError(f"lists version {version} of {source} isn't in this history; begin after it")

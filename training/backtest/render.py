@@ -74,7 +74,7 @@ def _lines(told: Numbers) -> Iterator[str]:
     yield ""
     span = f"{_moment(told['from'])} to {_moment(told['to'])}"
     yield f"Policy `{policy['id']}` with {policy['rules']} rules, on decisions from {span}, as known at"
-    yield f"{_moment(told['known_until'])}."
+    yield f"{_moment(told['known_until'])}, from {_text(told['past'])}."
     yield ""
     yield from _checked(told)
     for section in (_summary, _changes, _confusion, _money, _rules, _cards, _examples, _reading):

@@ -25,11 +25,12 @@ _CHANGES: Final = {change: change.name.lower() for change in Change}
 
 
 class Asked(NamedTuple):
-    """What was asked: the policy's file, the span, and until when anything is known of how payments turned out."""
+    """What was asked: the policy's file, the span, until when anything is known of how payments turned out, of whom."""
 
     file: str
     span: Span
     known_until_us: int
+    past: str = "the site's journal"
 
 
 def numbers(policy: ActivePolicy, asked: Asked, tally: Tally) -> Numbers:
@@ -38,6 +39,7 @@ def numbers(policy: ActivePolicy, asked: Asked, tally: Tally) -> Numbers:
     by_change: Ints = counts.sum(axis=0)
     return {
         "policy": {"id": policy.id, "name": policy.terms.name, "file": asked.file, "rules": len(policy.terms.rules)},
+        "past": asked.past,
         "from": rfc3339(asked.span.from_us),
         "to": rfc3339(asked.span.to_us),
         "known_until": rfc3339(asked.known_until_us),

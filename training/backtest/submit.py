@@ -6,36 +6,47 @@ job's id follows from policy, history and code, so that the same call twice is o
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tidegate import __version__
 from tidegate.errors import PermanentError, TemporaryError
 from tidegate.features.declarations import FINGERPRINT
+from training.archive import PinnedArchive
 from training.backtest.options import MANIFEST, REPORTS, Options, command, parser
 from training.backtest.ports import BacktestError
 from training.submission import run, where
 
 
 def resolved(options: Options) -> Options:
-    """Return the options with full paths: the job runs in another folder.
+    """Return the options with full paths and the archive's version: the job runs in another folder, and later.
 
     Raises:
         BacktestError: a file isn't there.
+        ArchiveError: the archive isn't there, or not in that version any more.
     """
-    paths = {name: getattr(options, name).resolve() for name in ("history", "policy", "out")}
-    for name, path in (("--policy", paths["policy"]), ("--history", paths["history"] / MANIFEST)):
+    named = ("history", "policy", "out")
+    paths = {name: path.resolve() for name in named if (path := getattr(options, name)) is not None}
+    for name, path in _read(paths).items():
         if not path.is_file():
             raise BacktestError(f"{name}: {path} is no file")
-    return replace(options, **paths)
+    archive = None if options.archive is None else str(PinnedArchive.of(options.archive))
+    return replace(options, **paths, archive=archive)
+
+
+def _read(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the files that the job reads beside an archive, by the option that names them."""
+    files = {"--policy": paths["policy"]}
+    return files | ({"--history": paths["history"] / MANIFEST} if "history" in paths else {})
 
 
 def submission_id(options: Options) -> str:
-    """Return the job's id: equal policy, history, options and code give equal ids."""
+    """Return the job's id: equal policy, history or version of the archive, options and code give equal ids."""
     digest = hashlib.sha256("\0".join([__version__, FINGERPRINT, *command(options)]).encode())
     sources = sorted(Path(__file__).parent.rglob("*.py"))
-    for path in (*sources, options.policy, options.history / MANIFEST):
+    history = [] if options.history is None else [options.history / MANIFEST]
+    for path in (*sources, options.policy, *history):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"backtest-{digest.hexdigest()[:16]}"

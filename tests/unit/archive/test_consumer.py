@@ -14,7 +14,7 @@ from serve_apps.plumbing.stream.ports import Message, Place
 from tests.sent import NOW_US, SOURCE, decision_rows, decisions_frame, event, events_frame, frame, label
 from tidegate.archived import Kept
 from tidegate.clock import ManualClock
-from tidegate.limits import ARCHIVE_BATCH_AGE_US
+from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_BYTES, ARCHIVE_BATCH_ROWS
 from tidegate.records import Kind, Lane, Record
 
 L1, L2 = ("tidegate.L1", 0), ("tidegate.L2", 0)
@@ -47,13 +47,14 @@ class Rig:
             self.stream.create(topic, 1)
         self._writer = self.stream.writer("c0")
 
-    def consumer(self, *, rows_max: int = 1_000_000) -> Consumer:
+    def consumer(self, *, rows_max: int = ARCHIVE_BATCH_ROWS, bytes_max: int = ARCHIVE_BATCH_BYTES) -> Consumer:
         return Consumer(
             reader=self.stream.reader(),
             consumers=self.stream.consumers(),
             store=self.store,
             clock=self.clock,
             rows_max=rows_max,
+            bytes_max=bytes_max,
         )
 
     def send(self, place: Place, *frames: bytes) -> None:
@@ -81,6 +82,19 @@ def test_rows_wait_until_they_are_enough_or_old_enough(rig: Rig) -> None:
     assert made.step() == Step(0, 10)
     rig.send(L1, decisions_frame(11, 10), decisions_frame(21, 10))
     assert made.step() == Step(2, 20)
+
+
+def test_large_events_end_a_batch_before_their_number_does(rig: Rig) -> None:
+    made, sent = rig.consumer(bytes_max=50_000), 24
+    large = {"text": "x" * 1_000}
+    for seq in range(1, sent * 5, 5):
+        rig.send(L2, events_frame(*(event(Kind.CONFIG_ACTIVATED, seq + at, large) for at in range(5))))
+
+    step = made.step()
+
+    assert 0 < step.rows < sent * 5
+    assert step.rows * 1_000 < 50_000 + 5 * 1_000
+    assert made.step().messages < sent - step.messages
 
 
 def test_rows_dont_wait_for_a_clock_that_was_set_back(rig: Rig) -> None:

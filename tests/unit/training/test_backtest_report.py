@@ -89,15 +89,15 @@ def test_the_command_line_gives_the_options_back(options: Options) -> None:
     assert Options(**vars(parser().parse_args(command(options)))) == options
 
 
-def test_equal_work_has_one_id_and_another_policy_history_or_span_another(options: Options) -> None:
+def test_equal_work_has_one_id_and_another_policy_history_or_span_another(options: Options, tmp_path: Path) -> None:
     first = submission_id(options)
     ids = {first, submission_id(replace(options, to_us=5))}
     options.policy.write_text('name = "b"\n')
     ids.add(submission_id(options))
-    (options.history / MANIFEST).write_text('{"decisions": 1}')
+    (tmp_path / MANIFEST).write_text('{"decisions": 1}')
     ids.add(submission_id(options))
     options.policy.write_text('name = "a"\n')
-    (options.history / MANIFEST).write_text("{}")
+    (tmp_path / MANIFEST).write_text("{}")
 
     assert len(ids) == 4
     assert submission_id(options) == first

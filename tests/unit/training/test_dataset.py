@@ -217,3 +217,8 @@ def test_a_verdict_counts_from_when_it_is_known_until_it_is_taken_back(tmp_path:
     at = NAMES.index(next(name for name in NAMES if "card" in name and "fraud" in name))
 
     assert features(events)[:, at].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"nowhere\.csv: no file is there; give payments as Parquet or CSV"):
+        read(tmp_path / "nowhere.csv", load_mapping(MAPPINGS / "example-csv.toml"))

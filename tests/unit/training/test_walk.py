@@ -10,7 +10,7 @@ from tidegate.limits import DAY_US, HOUR_US
 from training.dataset import NEVER, Events
 from training.labels import DELAY_US
 from training.mapping import DatasetError
-from training.walk import CALIBRATION_US, WEEK_US, week, weeks
+from training.walk import CALIBRATION_US, WEEK_US, span_us, week, weeks
 
 Make = Callable[..., Events]
 A_DAY = 200
@@ -62,6 +62,15 @@ def test_a_model_learns_from_a_bounded_past(events_of: Make) -> None:
 
     assert learnt_us.min() == 50 * DAY_US - DELAY_US - CALIBRATION_US - 10 * DAY_US + DAY_US // 200
     assert learnt_us.max() <= 50 * DAY_US - DELAY_US - CALIBRATION_US
+
+
+def test_what_weeks_rest_on_lies_within_their_span_and_hardly_more_does(events_of: Make) -> None:
+    events = events_of(200)
+    oldest = weeks(events, 3)[0]
+    begins_us = int(events.occurred_us[-1]) - span_us(3)
+
+    learnt_us = events.occurred_us[oldest.train.index].min()
+    assert begins_us <= learnt_us < begins_us + 2 * DAY_US
 
 
 STOLEN = 51 * A_DAY + A_DAY // 2  # a fraud at noon, known at noon of the next day
