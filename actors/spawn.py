@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -10,8 +11,11 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 
 from actors.client import CALL_S, RESTARTS, STATUS_S, GateClient
 from actors.gate.actor import GateActor
+from actors.journal.disk import PosixDisk
+from actors.journal.tail import Tail
+from actors.uplink.actor import UplinkActor
 from tidegate.errors import SettingsError
-from tidegate.limits import GATE_RESTARTS_MAX
+from tidegate.limits import GATE_RESTARTS_MAX, UPLINK_RESTARTS_MAX
 from tidegate.settings import SiteSettings
 
 NAMESPACE: Final = "tidegate"
@@ -80,6 +84,49 @@ def _served(settings: SiteSettings, build: str, keys: bytes, variables: dict[str
     except ImportError as error:
         raise SettingsError('door.via: "serve" needs Ray Serve, the dependency group "serve"') from error
     return served.start(f"gate-{settings.site}-{settings.gate}", settings, build, keys, variables)
+
+
+class UplinkClient:
+    """Talks to a site's uplink, also through its restarts."""
+
+    def __init__(self, handle: "ActorHandle[Any]") -> None:
+        self._handle = handle
+
+    def standing(self) -> dict[str, Any] | None:
+        """Return how it does; None: it doesn't answer now."""
+        try:
+            told: dict[str, Any] = ray.get(self._handle.standing.remote(), timeout=STATUS_S)
+        except RayError:
+            return None
+        return told
+
+    def pid(self) -> int:
+        """Return its process."""
+        return int(ray.get(self._handle.pid.remote(), timeout=CALL_S))
+
+    def stop(self) -> None:
+        """Stop it; what it didn't send is sent by the next one."""
+        with contextlib.suppress(RayError):
+            ray.get(self._handle.stop.remote(), timeout=CALL_S)
+        ray.kill(self._handle, no_restart=True)
+
+
+def spawn_uplink(settings: SiteSettings) -> UplinkClient:
+    """Start a site's uplink, niced: it takes what the gate leaves of the machine."""
+    options: dict[str, Any] = {
+        "name": f"uplink:{settings.site}:{settings.gate}",
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "max_restarts": UPLINK_RESTARTS_MAX,
+        "num_cpus": 0,
+        "max_concurrency": 4,
+        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(_paths())}},
+    }
+    return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
+
+
+def _tail(folder: Path) -> Tail:
+    return Tail(PosixDisk(folder))
 
 
 def _paths() -> list[str]:

@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from edge_nodes.http.keys import ANY_MERCHANT, KeyFile, Scope, dump_keys, make_key, parse_keys
 from edge_nodes.loading import Configs, load
 from tidegate.errors import NotFoundError, SettingsError
+from tidegate.keys import ANY_MERCHANT, KeyFile, Scope, dump_keys, make_key, parse_keys
 from tidegate.settings import SiteSettings
 
 DEMO: Final = "demo"

@@ -95,6 +95,12 @@ class ConflictError(PermanentError):
     code = "IDEMPOTENCY_CONFLICT"
 
 
+class TakenError(PermanentError):
+    """A name or a key that somebody has already: what is there stays as it is."""
+
+    code = "TAKEN"
+
+
 class NotFoundError(PermanentError):
     """No such record at this site."""
 

@@ -8,6 +8,7 @@ from typing import Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US
 HOUR_US: Final = 60 * MINUTE_US
@@ -61,6 +62,7 @@ SANDBOX_LATE_S: Final = 30.0  # longer than callers wait for an answer, shorter 
 
 # --- The gate's own life. ---
 GATE_RESTARTS_MAX: Final = -1  # no bound: nobody stands beside a site, and each restart waits as below
+UPLINK_RESTARTS_MAX: Final = -1  # no bound, as for the gate
 GATE_RESTART_DELAY_S: Final = 1.0  # callers get their 503 meanwhile, and a disk that stays broken isn't hammered
 DOOR_CLOSE_S_MAX: Final = 5  # whole seconds: a decision under way takes a thousandth of that
 SERVED_HEALTH_S: Final = 1.0  # how soon Ray Serve sees that a gate's process ended: callers get errors until then
@@ -83,6 +85,37 @@ IDEMPOTENCY_AGE_US: Final = 8 * DAY_US  # a day more than the longest cut, so th
 ANSWERS_AGE_US: Final = 40 * DAY_US  # as far back as a label still counts: it finds its payment by the same index
 ANSWERS_MAX: Final = 5_000_000  # ids: eight days at seven decisions a second; 160 MiB
 ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the ids at once
+
+# --- The tide. ---
+TIDE_RANGES_MAX: Final = 256  # of one lane of one epoch, apart from each other: each cut and restart leaves one at most
+TIDE_BORDERS_KEPT: Final = 16  # running hashes at single records that a second copy of a range is held against
+TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
+TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
+TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
+TIDE_SITES_MAX: Final = 10_000  # names in the registry; each with its keys is half a KiB, and a page shows a hundred
+TIDE_SITE_KEYS_MAX: Final = 1_024  # of one site, kept for ever, so that old frames can be proven: a rotation a week
+TIDE_TOKEN_US: Final = DAY_US  # how long it may be used: made by one person in the morning, used by another by night
+TIDE_OVERLAP_US: Final = 8 * DAY_US  # a replaced key signs on: a day more than the longest cut
+TIDE_WHY_CHARS_MAX: Final = 400  # of a revocation: two sentences
+TIDE_ENROLMENT_BYTES_MAX: Final = 4 * KIB  # a body of enrolment, rotation, revocation: half a KiB, and a long reason
+TIDE_SPANS_TOLD_MAX: Final = 100  # of a lane, to a person; more say the same
+INGEST_PENDING_BYTES_MAX: Final = 64 * MIB  # what may wait for commits: eight of the largest, a second or two
+TIDE_QUANTUM_BYTES: Final = 32 * KIB  # a turn of the least lane: a few live frames, a tenth of one of the backlog
+TIDE_POLL_S: Final = 0.1  # how long a record waits for the next look at the journal: below the 250 ms promised
+TIDE_PASSAGE_BYTES_MAX: Final = 4 * MIB  # what is read for a frame: 4,096 decisions are 2.7
+TIDE_LIVE_BEHIND_MAX: Final = 16_384  # four full frames: where live records wait for more, they are a backlog
+TIDE_HELD_MAX: Final = 64  # spans of a lane that the cloud didn't want; more, and the oldest are offered again
+TIDE_HELD_US: Final = 10 * MINUTE_US  # until somebody may have looked
+TIDE_HEAD_EVERY_US: Final = 10 * SECOND_US  # how late the cloud learns what it doesn't have
+TIDE_SAVE_EVERY_US: Final = 5 * SECOND_US  # the journal is trimmed in segments, which take minutes to fill
+TIDE_REQUEST_US: Final = 300_000  # what a request should take: live records wait for one at most, and go with the next
+TIDE_REQUEST_BYTES_MIN: Final = 64 * KIB  # a slow line's: live frames of a site and a part of its backlog
+TIDE_TIMEOUT_S: Final = 20.0  # a full request over a line of 2 Mbit/s; a black hole is found out then
+TIDE_ANSWER_BYTES_MAX: Final = 2 * MIB  # the ranges of a site that was cut off a thousand times are a tenth of it
+TIDE_REFUSED_S: Final = 60.0  # a person has to change something: ask once a minute
+TIDE_RETRY_US_MIN: Final = 200_000  # the first try after a failure: most cuts are a lost packet
+TIDE_RETRY_US_MAX: Final = 60 * SECOND_US  # a thousand sites that come back are some twenty a second
+TIDE_RETRY_MS_MAX: Final = TIDE_RETRY_US_MAX // 1_000  # what the cloud may ask for
 
 # --- What a machine must have for a site, as `tidegate doctor` judges it. ---
 FLUSH_P50_US_BUDGET: Final = 150  # of the 250 that a decision has at its median, deciding takes the rest

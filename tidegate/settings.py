@@ -138,6 +138,45 @@ class ClockSettings(_Section):
     ] = "stream"
 
 
+class Uplink(_Section):
+    """The way to the cloud."""
+
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^\s]+)?$",
+            description="address of the cloud's ingest; empty, because a site decides without one; http only in a demo",
+        ),
+    ] = ""
+    key: Annotated[
+        str,
+        Field(
+            description="file of the site's private key, which `tidegate site enrol` makes; empty, because a site "
+            "without a cloud signs nothing"
+        ),
+    ] = ""
+    authority: Annotated[
+        str,
+        Field(
+            description="file of who may vouch for the cloud, as PEM; empty, because the system's authorities mostly do"
+        ),
+    ] = ""
+    client_certificate: Annotated[
+        str, Field(description="file of the certificate that the site shows; empty, because frames are signed anyway")
+    ] = ""
+    client_key: Annotated[
+        str, Field(description="file of that certificate's key; empty, because there is none without")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.url and not self.key:
+            raise ValueError("key must name the site's private key where url names a cloud: tidegate site enrol")
+        if bool(self.client_certificate) != bool(self.client_key):
+            raise ValueError("client_certificate and client_key go together: name both or neither")
+        return self
+
+
 class PolicySettings(_Section):
     """What a policy must not do without somebody who answers for it."""
 
@@ -201,6 +240,7 @@ class SiteSettings(_Section):
     journal: Journal = Journal()
     window: Window = Window()
     clock: ClockSettings = ClockSettings()
+    uplink: Uplink = Uplink()
     policy: PolicySettings = PolicySettings()
 
     @field_validator("currency")
@@ -215,6 +255,8 @@ class SiteSettings(_Section):
             raise ValueError("machine_mark: it lies in data_dir; a copy of the folder would bring its machine along")
         if self.profile == "production" and self.clock.source == "events":
             raise ValueError('clock.source: "events" is refused under the production profile')
+        if self.profile == "production" and self.uplink.url.startswith("http:"):
+            raise ValueError('uplink.url: a production site speaks https; say https://, or profile = "demo"')
         return self
 
     @property

@@ -18,7 +18,7 @@ from actors.journal.layout import (
     locator,
     segment_numbers,
 )
-from actors.journal.log import Entry, Head, Item, Log, Part, Place, Position
+from actors.journal.log import Entry, Item, Log, Part, Place, Position
 from actors.journal.ports import Disk
 from actors.journal.segment import Columns, columns, entries, record_bytes
 from actors.journal.shelf import Shelf
@@ -35,6 +35,7 @@ from tidegate.limits import (
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
 )
+from tidegate.passages import Head
 from tidegate.records import DECISION, HEAD_BYTES, Lane, Record
 
 _READ_BYTES: Final = 1024  # a decision and most events come with one read
@@ -174,6 +175,10 @@ class Journal:
     def tell(self, items: Sequence[Item], time_us: int) -> None:
         """Append what an opening has to say, on a full disk too: the reserve is kept for that."""
         self._log.append(items, self._log.size(items), time_us)
+
+    def confirm(self, mark: Mark) -> None:
+        """Have the mark say what an opening has made durable, for who reads beside the gate: it may stay idle long."""
+        self._writer.write((), mark)
 
     def take(self) -> Batch | None:
         """Return what waits to be made durable, or None.

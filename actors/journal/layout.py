@@ -215,13 +215,16 @@ def pack_append(
     return b"".join((APPEND_MAGIC, checksum.to_bytes(4, "little"), checked, records))
 
 
-def parse_append(data: memoryview, start: int, seed: int) -> Append | None:
-    """Return the append at `start`, or None where there is none that verifies."""
+def parse_append(data: memoryview, start: int, seed: int, origin: int = 0) -> Append | None:
+    """Return the append at `start`, or None where there is none that verifies.
+
+    `origin` is the offset of the data's first byte in its segment: the append's own offset counts from the segment's.
+    """
     if len(data) - start < APPEND_BYTES + HEAD_BYTES or data[start] != _APPEND_FIRST_BYTE:
         return None
     magic, checksum, size, records, offset, durable_pos, first_pos, *next_seqs = _APPEND.unpack_from(data, start)
     stop = start + size
-    if magic != APPEND_MAGIC or offset != start or size <= APPEND_BYTES or stop > len(data):
+    if magic != APPEND_MAGIC or offset != origin + start or size <= APPEND_BYTES or stop > len(data):
         return None
     if crc32c(data[start + _UNCHECKED_BYTES : stop], seed) != checksum:
         return None

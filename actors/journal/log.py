@@ -19,20 +19,13 @@ from actors.journal.layout import (
 from tidegate.errors import OverloadedError
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import APPEND_BYTES_MAX, RECORD_BODY_BYTES_MAX
+from tidegate.passages import Head
 from tidegate.records import DECISION_BODY_BYTES, HEAD_BYTES, SCHEMAS, Kind, Lane, Record, chain
 
 Item = tuple[Lane, Kind, bytes]
 """What is to become a record: lane, kind, body."""
 Entry = tuple[int, Record]
 """A record and its locator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a lane stands: its last `seq` (0: no record yet) and its running hash."""
-
-    seq: int
-    chain: bytes
 
 
 @dataclass(frozen=True, slots=True)

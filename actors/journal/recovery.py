@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from actors.journal.journal import Bounds, Journal
-from actors.journal.layout import BESIDE, EPOCHS_MAX, RESERVE, EpochName, epoch_names, segment_numbers
+from actors.journal.layout import BESIDE, EPOCHS_MAX, RESERVE, EpochName, Mark, epoch_names, segment_numbers
 from actors.journal.log import Item, Place, Position
 from actors.journal.ports import Disk, File
 from actors.journal.segment import used_bytes
@@ -163,6 +163,9 @@ class _Opening:
         if last.torn is not None:
             journal.tell([_event(Kind.TAIL_CUT, asdict(last.torn))], last_time_us)
             journal.commit()
+        elif last.at.offset and last.mark.durable_pos < last.at.next_pos - 1:
+            at = last.at
+            journal.confirm(Mark(at.next_pos - 1, at.segment, at.offset, at.next_seqs))
         return journal, _recovery(journal, _started(last), last, last_time_us, new=False)
 
     def _journal(self, name: EpochName, at: Position, starts: Sequence[int], older: Sequence[EpochName]) -> Journal:

@@ -123,6 +123,43 @@ _LOOK_AHEAD: Final = 1_024
 """Rows looked at at once: enough to pay for numpy, few enough to waste little where appends are mixed."""
 
 
+class Stretch(NamedTuple):
+    """Appends that verify, bytes [`start`, `stop`): decisions, each `width` bytes behind the other, or one append."""
+
+    start: int
+    stop: int
+    rows: npt.NDArray[np.void] | None
+    width: int
+    append: Append | None
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Return where the decisions begin."""
+        count = 0 if self.rows is None else len(self.rows)
+        return np.arange(count, dtype=np.int64) * self.width + (self.start + APPEND_BYTES)
+
+
+def stretches(raw: bytes, seed: int, *, start: int = HEADER_BYTES, origin: int = 0) -> Iterator[Stretch]:
+    """Yield the appends that verify from `start` on, in order; those of one decision each, many at a time.
+
+    `origin` is the offset of the first byte of `raw` in its segment.
+    """
+    view = memoryview(raw)
+    at = start
+    while at < len(raw):
+        table = _singles(raw, view, at, seed, origin)
+        if len(table):
+            stop = at + len(table) * _SINGLE.itemsize
+            yield Stretch(at, stop, table["row"], _SINGLE.itemsize, None)
+            at = stop
+            continue
+        append = parse_append(view, at, seed, origin)
+        if append is None:
+            at = _next_append(raw, view, at + 1, seed, origin)
+            continue
+        yield Stretch(at, append.stop, _all_decisions(raw, append), DECISION.itemsize, append)
+        at = append.stop
+
+
 def columns(raw: bytes, seed: int, base: int, file: str) -> Iterator[Columns | tuple[int, Record]]:
     """Yield the segment's records in order: runs of decisions as columns, the others with their locators.
 
@@ -131,35 +168,20 @@ def columns(raw: bytes, seed: int, base: int, file: str) -> Iterator[Columns | t
     Raises:
         JournalFormatError: a record is of a kind that this program doesn't know.
     """
-    view = memoryview(raw)
-    at = HEADER_BYTES
-    while at < len(raw):
-        table = _singles(raw, view, at, seed)
-        if len(table):
-            starts = np.arange(len(table), dtype=np.int64) * _SINGLE.itemsize + (base + at + APPEND_BYTES)
-            yield Columns(starts, table["row"])
-            at += len(table) * _SINGLE.itemsize
-            continue
-        append = parse_append(view, at, seed)
-        if append is None:
-            at = _next_append(raw, view, at + 1, seed)
-            continue
-        rows = _all_decisions(raw, append)
-        if rows is None:
-            yield from ((base + offset, record) for offset, record in records(raw, append, file))
-        else:
-            starts = np.arange(len(rows), dtype=np.int64) * DECISION.itemsize + (base + at + APPEND_BYTES)
-            yield Columns(starts, rows)
-        at = append.stop
+    for stretch in stretches(raw, seed):
+        if stretch.rows is not None:
+            yield Columns(base + stretch.offsets(), stretch.rows)
+        elif stretch.append is not None:
+            yield from ((base + offset, record) for offset, record in records(raw, stretch.append, file))
 
 
-def _singles(raw: bytes, view: memoryview, at: int, seed: int) -> npt.NDArray[np.void]:
+def _singles(raw: bytes, view: memoryview, at: int, seed: int, origin: int) -> npt.NDArray[np.void]:
     """Return the appends of one decision each that follow each other from `at`, and verify."""
     width = _SINGLE.itemsize
     count = min(_LOOK_AHEAD, (len(raw) - at) // width)
     table = np.frombuffer(raw, _SINGLE, count, at) if count else np.empty(0, _SINGLE)
     alike = (table["magic"] == _MAGIC) & (table["size"] == width) & (table["count"] == 1)
-    alike &= table["offset"] == at + np.arange(count) * width
+    alike &= table["offset"] == origin + at + np.arange(count) * width
     alike &= table["row"]["lane"] == int(Lane.DECISIONS)
     count = count if alike.all() else int(alike.argmin())
     for index, checksum in enumerate(table["checksum"][:count].tolist()):
@@ -177,10 +199,10 @@ def _all_decisions(raw: bytes, append: Append) -> npt.NDArray[np.void] | None:
     return rows if (rows["lane"] == int(Lane.DECISIONS)).all() else None
 
 
-def _next_append(raw: bytes, view: memoryview, at: int, seed: int) -> int:
+def _next_append(raw: bytes, view: memoryview, at: int, seed: int, origin: int = 0) -> int:
     """Return where the next append that verifies begins, from `at` on; the segment's end where there is none."""
     while (at := raw.find(APPEND_MAGIC, at)) >= 0:
-        if parse_append(view, at, seed) is not None:
+        if parse_append(view, at, seed, origin) is not None:
             return at
         at += 1
     return len(raw)

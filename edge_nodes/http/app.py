@@ -16,9 +16,7 @@ from starlette.routing import Route
 
 from actors.gate.service import Service, check_filters
 from edge_nodes.http.fast import STATUSES, App, FastPath, Message, Receive, Send
-from edge_nodes.http.keys import Caller, Keyring, Scope, parse_keys
 from edge_nodes.http.orders import add_orders
-from edge_nodes.http.problem import CONTENT_TYPE, MistakeError, refused, render
 from edge_nodes.http.reasons import (
     CatalogueAnswer,
     ExplanationAnswer,
@@ -30,12 +28,14 @@ from edge_nodes.http.reasons import (
 from tidegate import __version__
 from tidegate.catalogue import listing
 from tidegate.errors import InvalidError, NotFoundError, TidegateError
+from tidegate.keys import Caller, Keyring, Scope, parse_keys
 from tidegate.limits import (
     BATCH_ITEMS_MAX,
     DEADLINE_MS_MAX,
     PAGE_ITEMS_MAX,
 )
 from tidegate.payment import LabelRequest, NameText, PaymentRequest, TokenText
+from tidegate.problem import CONTENT_TYPE, MistakeError, refused, render
 
 _PAGE: Final = {"/": "index.html"} | {
     f"/{name}": name for name in ("live.js", "decision.js", "make.js", "live.css", "icon.svg")

@@ -15,11 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from actors.gate.service import Begun, Service, late_by_s
-from edge_nodes.http.keys import Caller, Keyring, Scope
-from edge_nodes.http.problem import PRIVATE, MistakeError, document, invalid, refused, render
 from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply, head_of
 from edge_nodes.http.repeats import Place, batch_says_twice, said_twice, says_twice
 from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError, joined
+from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import (
     BATCH_BODY_BYTES_MAX,
     BATCH_ITEMS_MAX,
@@ -29,6 +28,17 @@ from tidegate.limits import (
     INFLIGHT_REQUESTS_MAX,
 )
 from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.problem import (
+    PRIVATE,
+    BodyTooLargeError,
+    BodyTooSlowError,
+    MediaTypeError,
+    MistakeError,
+    document,
+    invalid,
+    refused,
+    render,
+)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,28 +56,7 @@ _DEADLINE: Final = b"x-deadline-ms"
 _DEADLINE_DIGITS: Final = 8
 
 
-class BodyTooLargeError(InvalidError):
-    """A body beyond its bound: send less at a time."""
-
-    code = "BODY_TOO_LARGE"
-
-
-class BodyTooSlowError(InvalidError):
-    """A body that doesn't come: it holds the place of another request."""
-
-    code = "BODY_TOO_SLOW"
-
-
-class MediaTypeError(InvalidError):
-    """A body that isn't JSON by its own word."""
-
-    code = "UNSUPPORTED_MEDIA_TYPE"
-
-
 STATUSES: Final[dict[type[TidegateError], int]] = {
-    BodyTooLargeError: 413,
-    BodyTooSlowError: 408,
-    MediaTypeError: 415,
     DeadlineError: 504,
 }
 

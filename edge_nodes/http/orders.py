@@ -10,12 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from actors.gate.service import Service
-from edge_nodes.http.fast import BodyTooLargeError, BodyTooSlowError, MediaTypeError
-from edge_nodes.http.keys import Caller, Scope
-from edge_nodes.http.problem import invalid
 from tidegate.errors import FieldError, InvalidError
+from tidegate.keys import Caller, Scope
 from tidegate.limits import BATCH_BODY_BYTES_MAX, LISTS_BYTES_MAX, LISTS_S_MAX, POLICY_BYTES_MAX
 from tidegate.lists import Change
+from tidegate.problem import BodyTooLargeError, BodyTooSlowError, MediaTypeError, invalid
 
 WHY_CHARS_MAX: Final = 400
 _M = TypeVar("_M", bound=BaseModel)

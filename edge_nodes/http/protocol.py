@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from edge_nodes.http.problem import HeadTooLargeError, MalformedError, last_words
 from tidegate.limits import BODY_S_MAX, CONNECTION_IDLE_S_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX
+from tidegate.problem import HeadTooLargeError, MalformedError, last_words
 
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[bytes, bytes]

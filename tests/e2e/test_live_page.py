@@ -19,8 +19,8 @@ import pytest
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from tests.e2e.browser import BROWSER, FLAGS, Tab, browser
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 
 PAGE_S = 90
 LONG_CARD = "tok-0123456789abcdef"

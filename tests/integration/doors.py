@@ -18,8 +18,8 @@ import pytest
 from actors.gate.actor import GateActor
 from actors.journal.disk import PosixDisk
 from actors.journal.verify import verify
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key, parse_keys
 from tests.integration.spawned import Cluster, Gate, shelved
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key, parse_keys
 from tidegate.settings import site_settings
 
 BUILD = "edge_nodes.http.app:build"

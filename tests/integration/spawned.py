@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, Scope, StoredKey, dump_keys, make_key
+from tidegate.keys import KeyFile, Scope, StoredKey, dump_keys, make_key
 
 STOP_S = 120
 ROOT = Path(__file__).resolve().parents[2]

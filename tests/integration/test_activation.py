@@ -18,7 +18,7 @@ import pytest
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "configs" / "policy" / "default.toml"

@@ -16,7 +16,7 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes import reaper
 from edge_nodes.doctor.linux import LinuxMachine, locked, optimised
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120

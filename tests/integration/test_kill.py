@@ -27,10 +27,10 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from actors.window.checkpoint import encode
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock
 from tidegate.decided import Decided, request_body
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.payment import PaymentRequest
 from tidegate.records import Kind
 from tidegate.settings import site_settings

@@ -13,8 +13,8 @@ import pytest
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes.http.app import StoredAnswer
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from edge_nodes.http.reasons import CatalogueAnswer, ReplayAnswer
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 
 
 @dataclass(frozen=True)

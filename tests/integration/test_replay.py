@@ -16,8 +16,8 @@ from actors.journal.disk import PosixDisk
 from actors.journal.report import show_lines
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.clock import rfc3339
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 from tidegate.limits import HOUR_US
 from tidegate.records import Lane
 

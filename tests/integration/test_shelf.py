@@ -8,8 +8,8 @@ from typing import Any
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
-from edge_nodes.http.keys import KeyFile, dump_keys
 from tidegate.bundle import MANIFEST
+from tidegate.keys import KeyFile, dump_keys
 from tidegate.limits import BUNDLES_KEPT
 
 CLEARED_S = 20

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_nodes.http.keys import ANY_MERCHANT, Keyring, Scope, parse_keys
 from edge_nodes.keyfile import add_key, demo_key, path_of, prepare_keys, remove_key, stored
 from tidegate.errors import NotFoundError, SettingsError, UnauthenticatedError
+from tidegate.keys import ANY_MERCHANT, Keyring, Scope, parse_keys
 from tidegate.settings import SiteSettings
 
 ALL = frozenset({ANY_MERCHANT})

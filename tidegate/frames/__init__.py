@@ -6,7 +6,7 @@ frame. A head says how far the lanes reach. What can't be taken raises `FrameErr
 """
 
 from tidegate.frames.body import MEDIA_TYPE, packed, unpacked
-from tidegate.frames.envelope import Sign, key_id
+from tidegate.frames.envelope import Sign, key_id, public_key
 from tidegate.frames.headers import Coding, Head, Header, LaneHead
 from tidegate.frames.layouts import KNOWN, OF_LANE, Decisions, Events, Layout
 from tidegate.frames.refusal import REASONS, FrameError, Reason
@@ -50,6 +50,7 @@ __all__ = [
     "key_id",
     "packed",
     "parse",
+    "public_key",
     "records",
     "unpacked",
     "verify",

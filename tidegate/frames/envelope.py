@@ -28,6 +28,15 @@ _SIGNATURE_BYTES: Final = 64
 KEY_ID_HEX: Final = 16
 
 
+def public_key(raw: bytes) -> Ed25519PublicKey:
+    """Return the key of 32 bytes (RFC 8032).
+
+    Raises:
+        ValueError: they are no 32 bytes.
+    """
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
 def key_id(public: Ed25519PublicKey) -> str:
     """Return what names a key: the first 16 hex digits of the SHA-256 of its 32 raw bytes."""
     return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:KEY_ID_HEX]

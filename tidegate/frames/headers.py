@@ -30,6 +30,8 @@ def _hex(digits: int) -> StringConstraints:
 
 _Name = Annotated[str, AfterValidator(_named)]
 _Hash = Annotated[str, _hex(64)]
+_Chain = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+"""A running hash; empty where damage to the journal hides it."""
 _U64 = Annotated[int, Field(ge=0, le=_U64_MAX)]
 _Seq = Annotated[int, Field(ge=1, le=_U64_MAX)]
 _LaneNumber = Annotated[int, Field(ge=min(Lane), le=max(Lane))]
@@ -82,9 +84,9 @@ class Header(_Said):
     coding: Coding
     sha256: _Hash
     """Of the run's canonical bytes."""
-    before: _Hash
-    """The lane's chain before the first record."""
-    after: _Hash
+    before: _Chain
+    """The lane's chain before the first record; empty behind damage that hides it, and then `after` is, too."""
+    after: _Chain
     """The lane's chain after the last record."""
     size: Annotated[int, Field(alias="bytes", ge=HEAD_BYTES, le=_U64_MAX)]
     """Length of the canonical bytes."""
@@ -100,6 +102,8 @@ class Header(_Said):
     def _in_order(self) -> Self:
         if self.last < self.first:
             raise ValueError(f"last {self.last} is before first {self.first}")
+        if bool(self.before) != bool(self.after):
+            raise ValueError("before and after are both known or both empty")
         return self
 
     def bounded(self) -> Self:
@@ -122,7 +126,7 @@ class LaneHead(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     seq: _U64
-    chain: _Hash
+    chain: _Chain
 
 
 class Head(_Said):

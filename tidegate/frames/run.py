@@ -122,7 +122,8 @@ def encode(
 ) -> Frame:
     """Return a run of canonical records of one lane as a signed frame.
 
-    `before` is the lane's chain before the first of them. Small frames leave their schema out.
+    `before` is the lane's chain before the first of them, empty where it can't be known any more. Small frames leave
+    their schema out.
 
     Raises:
         FrameError: oversized: send fewer records at a time; contiguity or malformed: they are no run.
@@ -134,7 +135,7 @@ def encode(
     said = {
         "coding": coding or ("batch" if len(ends) < SMALL_FRAME_RECORDS else "arrow"),
         "before": before.hex(),
-        "after": chained(before, view, ends).hex(),
+        "after": chained(before, view, ends).hex() if before else "",
     }
     header = header.model_copy(update=said)
     _prove_heads(header, heads, ends)
@@ -253,5 +254,5 @@ def _prove_heads(header: Header, heads: Rows, ends: Sequence[int]) -> None:
 def _prove_hashes(header: Header, canonical: memoryview, ends: Sequence[int]) -> None:
     if hashlib.sha256(canonical).hexdigest() != header.sha256:
         raise FrameError("sha256", "the records aren't those that were signed")
-    if chained(bytes.fromhex(header.before), canonical, ends).hex() != header.after:
+    if header.before and chained(bytes.fromhex(header.before), canonical, ends).hex() != header.after:
         raise FrameError("chain", f"the chain doesn't lead from {header.before[:8]}… to {header.after[:8]}…")

@@ -10,8 +10,8 @@ import pytest
 from actors.gate.committer import Committer
 from actors.gate.service import Service
 from edge_nodes.http.app import build
-from edge_nodes.http.keys import KeyFile, Scope, dump_keys, make_key
 from edge_nodes.http.protocol import Answer
+from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 
 SECRET = "s3cr3t-Wort"
 KEY, ENTRY = make_key("all", frozenset(Scope), bytes)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import tidegate.errors
-from edge_nodes.http.problem import document, invalid, render, status_of
 from tidegate.errors import (
     CardNumberError,
     FieldError,
@@ -20,6 +19,7 @@ from tidegate.errors import (
     UnauthenticatedError,
 )
 from tidegate.payment import PaymentRequest
+from tidegate.problem import document, invalid, render, status_of
 
 SECRET = "s3cr3t-Wort"
 GOOD = {

@@ -17,6 +17,7 @@ from tidegate.errors import (
     InvalidError,
     NotFoundError,
     PermanentError,
+    TakenError,
     TemporaryError,
     TidegateError,
     UnauthenticatedError,
@@ -30,10 +31,34 @@ PRIVATE: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b
 _HEADERS: Final = [(b"content-type", CONTENT_TYPE), *PRIVATE]
 _FIELDS_MAX: Final = 20
 _SAFE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+
+
+class BodyTooLargeError(InvalidError):
+    """A body beyond its bound: send less at a time."""
+
+    code = "BODY_TOO_LARGE"
+
+
+class BodyTooSlowError(InvalidError):
+    """A body that doesn't come: it holds the place of another request."""
+
+    code = "BODY_TOO_SLOW"
+
+
+class MediaTypeError(InvalidError):
+    """A body of another type than the path takes, by its own word."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
 _STATUS: Final[tuple[tuple[type[TidegateError], int], ...]] = (
     (UnauthenticatedError, 401),
     (ForbiddenError, 403),
     (NotFoundError, 404),
+    (BodyTooSlowError, 408),
+    (TakenError, 409),
+    (BodyTooLargeError, 413),
+    (MediaTypeError, 415),
     (ConflictError, 422),
     (InvalidError, 422),
     (TemporaryError, 503),

@@ -28,6 +28,8 @@ class Scope(StrEnum):
     METRICS = "metrics"
     POLICY = "policy"
     LISTS = "lists"
+    SITES = "sites"
+    """In the cloud: make and revoke sites."""
 
 
 def _any_or_named(text: object, named: ValidatorFunctionWrapHandler) -> str:
@@ -146,6 +148,6 @@ class Keyring:
             if name == b"authorization":
                 caller = self._callers.get(_digest(value[7:])) if value[:7].lower() == b"bearer " else None
                 if caller is None:
-                    raise UnauthenticatedError("this site doesn't know that API key: check it, or make a new one")
+                    raise UnauthenticatedError("nobody here knows that API key: check it, or make a new one")
                 return caller
         raise UnauthenticatedError("send the API key as `Authorization: Bearer KEY`")

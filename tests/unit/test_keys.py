@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from edge_nodes.http.keys import ANY_MERCHANT, PREFIX, Caller, KeyFile, Keyring, Scope, dump_keys, make_key, parse_keys
 from tidegate.errors import ForbiddenError, SettingsError, UnauthenticatedError
+from tidegate.keys import ANY_MERCHANT, PREFIX, Caller, KeyFile, Keyring, Scope, dump_keys, make_key, parse_keys
 from tidegate.limits import API_KEYS_MAX
 
 SECRET, STORED = make_key("till", frozenset({Scope.DECIDE}), Random(1).randbytes, frozenset({"m-1"}))
@@ -39,7 +39,7 @@ def test_a_known_key_tells_who_calls(scheme: str) -> None:
     ids=["cut", "longer", "two blanks", "capitals", "basic", "digest", "bare", "no key", "nothing"],
 )
 def test_an_unknown_key_is_refused_and_not_repeated(value: str) -> None:
-    with pytest.raises(UnauthenticatedError, match="doesn't know that API key") as refused:
+    with pytest.raises(UnauthenticatedError, match="nobody here knows that API key") as refused:
         caller(value.encode())
 
     assert SECRET[:-1] not in str(refused.value)

@@ -1,0 +1,81 @@
+"""The Ray shell of an uplink: one process beside the gate, one thread that steps, and answers to who asks.
+
+It reads the journal's files, never the gate: killed, hung or cut off, it takes nothing from a decision.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from actors.uplink.disk import PosixFile, read_key
+from actors.uplink.https import HttpsCarrier
+from actors.uplink.key import signer_of
+from actors.uplink.ports import Journal
+from actors.uplink.uplink import Uplink, Whose
+from tidegate.clock import SystemClock
+from tidegate.errors import TidegateError
+from tidegate.ids import GateId, SiteId
+from tidegate.settings import SiteSettings
+
+COMMITTED_FILE: Final = "uplink/committed.json"
+_LOG: Final = logging.getLogger(__name__)
+_STOP_S: Final = 30.0
+
+Open = Callable[[Path], Journal]
+
+
+class UplinkActor:
+    """Sends one gate's journal up for as long as it lives. Ray starts it again where its process ends."""
+
+    def __init__(self, settings_json: str, open_journal: Open) -> None:
+        settings = SiteSettings.model_validate_json(settings_json)
+        self._stopping = threading.Event()
+        self._uplink = _made(settings, open_journal)
+        self._thread = threading.Thread(target=self._run, name="uplink")
+        self._thread.start()
+
+    def standing(self) -> dict[str, Any]:
+        """Return how it does: see `Standing`."""
+        told = asdict(self._uplink.standing)
+        told["behind"] = {f"L{lane:d}": count for lane, count in self._uplink.standing.behind.items()}
+        return told
+
+    def pid(self) -> int:
+        """Return the process."""
+        return os.getpid()
+
+    def stop(self) -> None:
+        """Send nothing more; what is under way ends."""
+        self._stopping.set()
+        self._thread.join(_STOP_S)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                pause_s = self._uplink.step()
+            except TidegateError as error:  # told and tried again: the journal is whole, whatever it is
+                _LOG.exception("the uplink can't go on for now")
+                self._uplink.standing.trouble, pause_s = error.message, 1.0
+            except BaseException:  # noqa: BLE001 - a thread that ends unseen would leave the site silent for ever
+                _LOG.exception("the uplink ends and is started again")
+                os._exit(1)
+            self._stopping.wait(pause_s)
+
+
+def _made(settings: SiteSettings, open_journal: Open) -> Uplink:
+    folder, uplink = Path(settings.data_dir), settings.uplink
+    file = Path(uplink.key)
+    client = (uplink.client_certificate, uplink.client_key) if uplink.client_certificate else None
+    return Uplink(
+        whose=Whose(SiteId(settings.site), GateId(settings.gate)),
+        journal=open_journal(folder / "journal"),
+        carrier=HttpsCarrier(uplink.url, authority=uplink.authority or None, client=client),
+        memory=PosixFile(folder / COMMITTED_FILE),
+        signer=signer_of(read_key(file), str(file)),
+        clock=SystemClock(),
+        entropy=os.urandom,
+    )

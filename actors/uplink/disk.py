@@ -1,0 +1,62 @@
+"""The uplink's files on a POSIX system."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from tidegate.errors import SettingsError
+
+_PRIVATE: Final = 0o600
+_OTHERS: Final = 0o077
+
+
+class PosixFile:
+    """One small file, replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> bytes:
+        """Return what was saved last; nothing where there is none."""
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def save(self, data: bytes) -> None:
+        """Make it durable, at once."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self._path.with_name(self._path.name + ".tmp")
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+        try:
+            os.write(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        beside.replace(self._path)
+        _sync(self._path.parent)
+
+
+def read_key(path: Path) -> bytes:
+    """Return a private key's file.
+
+    Raises:
+        SettingsError: there is none, or others may read it.
+    """
+    try:
+        mode = path.stat().st_mode
+        pem = path.read_bytes()
+    except OSError as error:
+        told = f"{path}: the site's key can't be read ({error.strerror}); enrol: tidegate site enrol"
+        raise SettingsError(told) from error
+    if mode & _OTHERS:
+        raise SettingsError(f"{path}: others may read the site's key; chmod 600 it, and rotate it")
+    return pem
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,16 @@
+"""The small file's twin in memory, for tests and simulation."""
+
+
+class MemoryFile:
+    """What was saved last."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def load(self) -> bytes:
+        """Return what was saved last."""
+        return self.data
+
+    def save(self, data: bytes) -> None:
+        """Keep it."""
+        self.data = data

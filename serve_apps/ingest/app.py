@@ -1,0 +1,248 @@
+"""Ingest over HTTP: what sites send, and what operators ask about it. Knows no Ray."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from serve_apps.ingest.committer import Committer, Holding, Origin, Outcome
+from serve_apps.ingest.exposition import exposition
+from serve_apps.ingest.grouping import Grouping
+from serve_apps.ingest.ingest import Meter, let_in
+from serve_apps.ingest.intake import UnwantedError, admit_head
+from serve_apps.ingest.ports import Keys, Quarantine
+from serve_apps.ingest.views import lane_view, site_view, sites_view
+from tidegate import __version__
+from tidegate.clock import Clock
+from tidegate.errors import InvalidError, NotFoundError, TidegateError
+from tidegate.frames import MEDIA_TYPE, FrameError
+from tidegate.keys import Caller, Keyring, Scope
+from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX
+from tidegate.problem import CONTENT_TYPE, refused, render
+from tidegate.records import Lane
+from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer
+
+_MIB: Final = 1 << 20
+
+
+class Backend:
+    """What the application works with: one committer on a thread of its own, and the intake on another."""
+
+    def __init__(self, *, keys: Keys, quarantine: Quarantine, committer: Committer, clock: Clock) -> None:
+        self.keys, self.quarantine, self.committer, self.clock = keys, quarantine, committer, clock
+        self.meter = Meter()
+        self._intake = ThreadPoolExecutor(1, "intake")
+        self._commits = ThreadPoolExecutor(1, "committer")
+        self.grouping = Grouping(committer.commit, self._commits)
+
+    async def frames(self, body: bytes) -> Answer:
+        """Take in a request of frames; see `Ingest.frames`."""
+        loop = asyncio.get_running_loop()
+        request = await loop.run_in_executor(self._intake, let_in, body, self.keys)
+        outcome = await self.grouping.commit(request.admitted()) if request.admitted() else None
+        results = request.results(outcome or Outcome([], []))
+        kept = request.cases(results, self.clock.now_us())
+        if kept:
+            await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
+        self.meter.count(request, results)
+        cursors = outcome.cursors if outcome else []
+        return Answer(results=results, cursors=cursors, credit_bytes=self.grouping.credit())
+
+    async def head(self, body: bytes) -> Answer:
+        """Take in a head; see `Ingest.head`."""
+        outcome = await self.grouping.commit([admit_head(body, self.keys)])
+        return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.grouping.credit())
+
+    async def holdings(self) -> Mapping[Origin, Holding]:
+        """Return what is known of each epoch, as it is now."""
+        return await asyncio.get_running_loop().run_in_executor(self._commits, lambda: dict(self.committer.holdings()))
+
+    def close(self) -> None:
+        """Let go of the stream once what is under way has ended."""
+        self._intake.shutdown()
+        self._commits.submit(self.committer.close).result()
+        self._commits.shutdown()
+
+
+class MediaTypeError(InvalidError):
+    """A body of another type than the path takes."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class BodyTooLargeError(InvalidError):
+    """A body beyond its bound."""
+
+    code = "BODY_TOO_LARGE"
+
+
+class CasesQuery(BaseModel):
+    """Which cases to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS_MAX)] = 50
+    before: Annotated[int | None, Field(ge=1, description="the last case of the page before")] = None
+    site: Annotated[str | None, Field(max_length=32)] = None
+
+
+async def body_of(request: Request, media_type: str) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        MediaTypeError: it is of another type.
+        BodyTooLargeError: it is larger than a request may be.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != media_type:
+        raise MediaTypeError(f"content-type: send {media_type}")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > FRAMES_BODY_BYTES_MAX:
+            raise BodyTooLargeError(f"a request has at most {FRAMES_BODY_BYTES_MAX // _MIB} MiB: send fewer frames")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def build(backend: Backend, keyring: Keyring) -> FastAPI:
+    """Return the application."""
+    app = FastAPI(title="Tidegate ingest", version=__version__, docs_url=None, redoc_url=None)
+    _add_errors(app)
+    _add_tide(app, backend)
+    _add_views(app, backend, _need(keyring, Scope.READ))
+    _add_health(app, backend, _need(keyring, Scope.METRICS))
+    return app
+
+
+def _need(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
+    def caller(request: Request) -> Caller:
+        known = keyring.caller(request.headers.raw)
+        known.need(scope)
+        known.need_all_merchants()
+        return known
+
+    return caller
+
+
+def _answer(error: TidegateError, status: int | None = None) -> Response:
+    status, headers, body = render(error, status)
+    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(MediaTypeError)
+    async def _media_type(_request: Request, error: MediaTypeError) -> Response:
+        return _answer(error, 415)
+
+    @app.exception_handler(BodyTooLargeError)
+    async def _too_large(_request: Request, error: BodyTooLargeError) -> Response:
+        return _answer(error, 413)
+
+    @app.exception_handler(FrameError)
+    async def _no_head(_request: Request, error: FrameError) -> Response:
+        return _answer(error, 403 if isinstance(error, UnwantedError) else 422)
+
+    @app.exception_handler(TidegateError)
+    async def _refused(_request: Request, error: TidegateError) -> Response:
+        return _answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+        return _answer(refused((e["loc"][1:], str(e["msg"])) for e in error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: HTTPException) -> Response:
+        answer = _answer(TidegateError(str(error.detail)), error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {"description": "a problem (RFC 9457)", "content": {CONTENT_TYPE.decode(): {}}} for status in statuses
+    }
+
+
+def _bytes(media_type: str) -> dict[str, Any]:
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _add_tide(app: FastAPI, backend: Backend) -> None:
+    told = _problems(413, 415, 422, 500, 503)
+
+    @app.post(FRAMES_PATH, summary="Hand in frames", responses=told, openapi_extra=_bytes(MEDIA_TYPE))
+    async def frames(request: Request) -> Answer:
+        return await backend.frames(await body_of(request, MEDIA_TYPE))
+
+    @app.post(
+        HEADS_PATH, summary="Say how far a journal reaches", responses=told, openapi_extra=_bytes(HEAD_MEDIA_TYPE)
+    )
+    async def heads(request: Request) -> Answer:
+        return await backend.head(await body_of(request, HEAD_MEDIA_TYPE))
+
+
+def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:
+    reader = Annotated[Caller, Depends(need)]
+    told = _problems(401, 403, 404, 422, 503)
+
+    @app.get("/v1/sites", summary="All sites, and how far each is behind", responses=told, response_model=None)
+    async def sites(_caller: reader) -> dict[str, Any]:
+        return {"data": sites_view(await backend.holdings(), backend.clock.now_us())}
+
+    @app.get("/v1/sites/{site}", summary="What is here and missing of a site", responses=told, response_model=None)
+    async def site(_caller: reader, site: str) -> dict[str, Any]:
+        view = site_view(await backend.holdings(), site, backend.clock.now_us())
+        if view is None:
+            raise NotFoundError("site: nothing came from a site of that name; GET /v1/sites lists those that have sent")
+        return view
+
+    @app.get(
+        "/v1/sites/{site}/gates/{gate}/epochs/{epoch}/lanes/{lane}",
+        summary="The ranges of one lane with their hashes: what a site compares with its journal",
+        responses=told,
+        response_model=None,
+    )
+    async def lane(_caller: reader, site: str, gate: str, epoch: str, lane: Annotated[int, Field(ge=0, le=3)]) -> Any:  # noqa: ANN401
+        held = (await backend.holdings()).get(Origin(site, gate, epoch))
+        if held is None:
+            raise NotFoundError("epoch: nothing came of it; GET /v1/sites/{site} lists what did")
+        return lane_view(held.ranges(Lane(lane)))
+
+    @app.get("/v1/quarantine", summary="Frames kept aside, newest first", responses=told, response_model=None)
+    async def quarantine(_caller: reader, asked: Annotated[CasesQuery, Query()]) -> dict[str, Any]:
+        cases = backend.quarantine.page(before=asked.before, items=asked.limit, site=asked.site)
+        return {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts()}
+
+    @app.get("/v1/quarantine/{case}/frame", summary="The bytes of a case", responses=told, response_class=Response)
+    async def frame(_caller: reader, case: Annotated[int, Field(ge=1, lt=1 << 63)]) -> Response:
+        data = backend.quarantine.frame(case)
+        if data is None:
+            raise NotFoundError("case: there is none of that number, or it had to make room")
+        return Response(data, media_type="application/octet-stream")
+
+
+def _add_health(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:
+    @app.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="Can frames be committed, and why not?")
+    async def readyz() -> Response:
+        try:
+            await backend.holdings()
+        except TidegateError as error:
+            return JSONResponse({"ready": False, "why": error.message}, 503)
+        return JSONResponse({"ready": True, "why": None})
+
+    @app.get("/metrics", summary="Prometheus metrics", responses=_problems(401, 403))
+    async def metrics(_caller: Annotated[Caller, Depends(need)]) -> Response:
+        rows = sites_view(await backend.holdings(), backend.clock.now_us())
+        text = exposition(backend.meter, backend.quarantine.counts(), rows)
+        return Response(text, media_type="text/plain; version=0.0.4")

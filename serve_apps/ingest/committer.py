@@ -1,0 +1,248 @@
+"""The committer: the one who decides what is new, and writes frames and cursors to the stream in one step.
+
+Its memory is the stream's: opened, it reads the cursors that its committer name noted last, and fences whoever held
+them. What was acknowledged is in the stream; what the stream didn't confirm was never acknowledged.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
+
+from serve_apps.ingest.intake import Admitted
+from serve_apps.ingest.ranges import Claim, Range, Ranges, Verdict
+from serve_apps.plumbing.stream.ports import Message, Stream, UnknownOutcomeError, Writer
+from tidegate.clock import Clock
+from tidegate.errors import TemporaryError
+from tidegate.frames import Head, Header
+from tidegate.limits import TIDE_GAP_AGE_US
+from tidegate.passages import Span
+from tidegate.records import Lane
+from tidegate.tide import Cursor, Result, Status
+
+TOPICS: Final = {lane: f"tidegate.L{lane:d}" for lane in Lane}
+FORKED: Final = "forked"
+_FORMAT: Final = 1
+_STATUSES: Final = {
+    Verdict.NEW: Status.COMMITTED,
+    Verdict.DUPLICATE: Status.DUPLICATE,
+    Verdict.OVERLAP: Status.OVERLAP,
+    Verdict.OUT_OF_ORDER: Status.REWIND,
+    Verdict.TOO_MANY: Status.REWIND,
+    Verdict.FORKED: Status.QUARANTINED,
+}
+_FORK_TOLD: Final = (
+    "these records don't continue those that are here: two machines sign for one epoch, or a journal was altered; "
+    "revoke the key of one, and let the other begin a new epoch"
+)
+
+
+class Origin(NamedTuple):
+    """Whose records: one epoch of one gate of one site."""
+
+    site: str
+    gate: str
+    epoch: str
+
+    @property
+    def key(self) -> bytes:
+        """The key of its messages: one epoch's frames keep their order."""
+        return "/".join(self).encode()
+
+
+def origin_of(said: Header | Head) -> Origin:
+    """Return whose a frame or a head is."""
+    return Origin(said.site, said.gate, said.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What is known of one epoch: the ranges of each lane, and what its site claims to have."""
+
+    lanes: Mapping[Lane, Ranges] = field(default_factory=dict)
+    claims: Mapping[Lane, Claim] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    durable_pos: int = 0
+    told_us: int = 0
+    forked: bool = False
+    """Its site or somebody in its name has told another history: the alarm."""
+
+    def ranges(self, lane: Lane) -> Ranges:
+        """Return what is there of a lane."""
+        return self.lanes.get(lane) or Ranges(in_order=lane is Lane.MONEY)
+
+    def gaps(self, lane: Lane, now_us: int) -> tuple[Span, ...]:
+        """Return what was claimed long enough ago and still isn't there."""
+        claim = self.claims.get(lane)
+        if claim is None or now_us - claim.told_us < TIDE_GAP_AGE_US:
+            return ()
+        return self.ranges(lane).missing(claim.seq)
+
+    def cursors(self, origin: Origin) -> list[Cursor]:
+        """Return what the site is told of it."""
+        made = []
+        for lane in sorted({*self.lanes, *self.claims}):
+            ranges = self.ranges(lane)
+            rewind = ranges.through + 1 if ranges.in_order else None
+            spans = [(each.first, each.last) for each in ranges.ranges]
+            made.append(Cursor(epoch=origin.epoch, lane=lane, committed=spans, rewind_to=rewind))
+        return made
+
+    def to_bytes(self) -> bytes:
+        """Return what is noted in the stream."""
+        lanes = {
+            f"{lane:d}": {
+                "ranges": [[each.first, each.last, each.before.hex(), each.after.hex()] for each in ranges.ranges],
+                "borders": [[at, chain.hex()] for at, chain in ranges.borders],
+            }
+            for lane, ranges in self.lanes.items()
+        }
+        claims = {f"{lane:d}": [claim.seq, claim.chain.hex(), claim.told_us] for lane, claim in self.claims.items()}
+        said = {"format": _FORMAT, "lanes": lanes, "claims": claims, "versions": dict(self.versions)}
+        said |= {"durable_pos": self.durable_pos, "told_us": self.told_us, "forked": self.forked}
+        return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Holding":
+        """Return what was noted in the stream.
+
+        Raises:
+            ValueError: it is of another format.
+        """
+        said: dict[str, Any] = json.loads(data)
+        if said["format"] != _FORMAT:
+            raise ValueError(f"a cursor of format {said['format']}, this program reads {_FORMAT}: upgrade it")
+        return cls(
+            lanes={Lane(int(lane)): _ranges(Lane(int(lane)), told) for lane, told in said["lanes"].items()},
+            claims={Lane(int(n)): Claim(seq, bytes.fromhex(h), us) for n, (seq, h, us) in said["claims"].items()},
+            versions=said["versions"],
+            durable_pos=said["durable_pos"],
+            told_us=said["told_us"],
+            forked=said["forked"],
+        )
+
+
+def _ranges(lane: Lane, told: Mapping[str, Any]) -> Ranges:
+    ranges = tuple(Range(a, b, bytes.fromhex(before), bytes.fromhex(after)) for a, b, before, after in told["ranges"])
+    borders = tuple((at, bytes.fromhex(chain)) for at, chain in told["borders"])
+    return Ranges(ranges, borders, in_order=lane is Lane.MONEY)
+
+
+class Outcome(NamedTuple):
+    """What became of what one request brought, and what the site is told of its cursors."""
+
+    results: list[Result]
+    cursors: list[Cursor]
+
+
+Brought = Sequence[Admitted | Head]
+"""What one request brought and the intake let in: frames, or a head."""
+
+
+class Committer:
+    """One shard of the sites. For one thread."""
+
+    def __init__(self, stream: Stream, name: str, clock: Clock) -> None:
+        self._stream, self._name, self._clock = stream, name, clock
+        self._writer: Writer | None = None
+        self._held: dict[Origin, Holding] = {}
+
+    def holdings(self) -> Mapping[Origin, Holding]:
+        """Return what is known of each epoch of each site of this shard.
+
+        Raises:
+            TemporaryError: the stream can't be asked.
+        """
+        self._open()
+        return self._held
+
+    def commit(self, requests: Sequence[Brought]) -> list[Outcome]:
+        """Commit what several requests brought, in one transaction; return what became of each.
+
+        Raises:
+            TemporaryError: the stream can't be asked, or it isn't known what became of it: send all of it again.
+            FencedError: another committer has this name now: end this one.
+        """
+        writer = self._open()
+        staged: dict[Origin, Holding] = {}
+        messages: list[Message] = []
+        results = [[self._stage(item, staged, messages) for item in brought] for brought in requests]
+        if staged:
+            self._write(writer, messages, {"/".join(origin): held.to_bytes() for origin, held in staged.items()})
+            self._held |= staged
+        return [Outcome(result, self._told(brought)) for brought, result in zip(requests, results, strict=True)]
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open(self) -> Writer:
+        if self._writer is None:
+            writer = self._stream.writer(self._name)
+            cursors = writer.cursors()
+            self._held = {Origin(*name.split("/")): Holding.from_bytes(data) for name, data in cursors.items()}
+            self._writer = writer
+        return self._writer
+
+    def _write(self, writer: Writer, messages: list[Message], cursors: dict[str, bytes]) -> None:
+        try:
+            writer.commit(messages, cursors)
+        except UnknownOutcomeError as error:
+            self.close()  # the cursors of the next writer tell
+            raise TemporaryError(f"{error.message}; send again") from error
+
+    def _stage(self, item: Admitted | Head, staged: dict[Origin, Holding], messages: list[Message]) -> Result:
+        said = item if isinstance(item, Head) else item.header
+        origin = origin_of(said)
+        held = staged.get(origin) or self._held.get(origin) or Holding()
+        if isinstance(item, Head):
+            staged[origin] = self._claimed(held, item)
+            forked = staged[origin].forked
+            return Result(status=Status.QUARANTINED, reason=FORKED, message=_FORK_TOLD) if forked else _DONE
+        lane, header = Lane(item.header.lane), item.header
+        offered = Range(header.first, header.last, bytes.fromhex(header.before), bytes.fromhex(header.after))
+        verdict = held.ranges(lane).judge(offered)
+        if verdict is Verdict.NEW:
+            staged[origin] = replace(held, lanes={**held.lanes, lane: held.ranges(lane).add(offered)})
+            messages.append(Message(TOPICS[lane], origin.key, item.frame.data))
+        elif verdict is Verdict.FORKED:
+            staged[origin] = replace(held, forked=True)
+            return Result(status=Status.QUARANTINED, reason=FORKED, message=_FORK_TOLD)
+        return Result(status=_STATUSES[verdict])
+
+    def _claimed(self, held: Holding, head: Head) -> Holding:
+        """Return what is known once a site has said how far its journal reaches."""
+        now_us = self._clock.now_us()
+        claims = {Lane(lane): Claim(said.seq, bytes.fromhex(said.chain), now_us) for lane, said in head.heads.items()}
+        forked = any(held.ranges(lane).contradicts(claim) for lane, claim in claims.items())
+        kept = {lane: _older(held, lane, claim) for lane, claim in claims.items()}
+        return replace(
+            held,
+            claims=kept,
+            versions=dict(head.versions),
+            durable_pos=head.durable_pos,
+            told_us=now_us,
+            forked=held.forked or forked,
+        )
+
+    def _told(self, brought: Brought) -> list[Cursor]:
+        origins = dict.fromkeys(origin_of(item if isinstance(item, Head) else item.header) for item in brought)
+        return [cursor for origin in origins for cursor in self._held.get(origin, Holding()).cursors(origin)]
+
+
+_DONE: Final = Result(status=Status.COMMITTED)
+
+
+def _older(held: Holding, lane: Lane, claim: Claim) -> Claim:
+    """Return the older claim for as long as what it names isn't there: a gap is as old as what first told of it."""
+    before = held.claims.get(lane)
+    if before is None or not held.ranges(lane).missing(before.seq) or before.seq > claim.seq:
+        return claim
+    return before
+
+
+def sites(holdings: Iterable[Origin]) -> list[str]:
+    """Return the sites that have sent anything, in order."""
+    return sorted({origin.site for origin in holdings})

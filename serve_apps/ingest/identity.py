@@ -1,0 +1,242 @@
+"""Sites and their keys over HTTP: operators make and revoke sites, sites enrol and rotate their keys. Knows no Ray.
+
+A site proves itself by its token or its signatures, an operator by an API key of the scope `sites`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from serve_apps.ingest.ports import SiteKey
+from serve_apps.ingest.registry import Made, Registered, Registry
+from tidegate.clock import rfc3339
+from tidegate.enrolment import (
+    SITES_PATH,
+    Enrolment,
+    KeyAnswer,
+    KeyIdText,
+    KeyState,
+    NewSite,
+    RegisteredAnswer,
+    Revocation,
+    Rotation,
+    SiteName,
+    TokenAnswer,
+)
+from tidegate.errors import FieldError, InvalidError
+from tidegate.keys import Caller, Keyring, Scope
+from tidegate.limits import BODY_S_MAX, PAGE_ITEMS_MAX, TIDE_ENROLMENT_BYTES_MAX
+from tidegate.problem import CONTENT_TYPE, BodyTooLargeError, BodyTooSlowError, MediaTypeError, invalid
+
+_SITE: Final = SITES_PATH + "/{site}"
+_JSON: Final = "application/json"
+_REGISTRY: Final = "/v1/registry"
+
+M = TypeVar("M", bound=BaseModel)
+Site = Annotated[SiteName, Path(description="the site's name")]
+KeyId = Annotated[KeyIdText, Path(description="the first 16 hex digits of the SHA-256 of the public key")]
+
+
+class PageQuery(BaseModel):
+    """Which sites to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS_MAX)] = 50
+    cursor: Annotated[SiteName | None, Field(description="`next_cursor` of the page before")] = None
+
+
+class SitesAnswer(BaseModel):
+    """Sites by their names."""
+
+    data: list[RegisteredAnswer]
+    has_more: bool
+    next_cursor: str | None
+
+
+def identity_router(registry: Registry, keyring: Keyring) -> APIRouter:
+    """Return the routes; whose application includes them answers each TidegateError as a problem."""
+    router = APIRouter()
+    operator = Annotated[Caller, Depends(_operator(keyring))]
+    _add_sites(router, registry, operator)
+    _add_revocations(router, registry, operator)
+    _add_keys(router, registry)
+    return router
+
+
+def _operator(keyring: Keyring) -> Callable[[Request], Caller]:
+    def caller(request: Request) -> Caller:
+        known = keyring.caller(request.scope["headers"])
+        known.need(Scope.SITES)
+        known.need_all_merchants()
+        return known
+
+    return caller
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {CONTENT_TYPE.decode(): {}}
+    return {status: {"description": "a problem (RFC 9457)", "content": content} for status in statuses}
+
+
+_REFUSED: Final = _problems(401, 403, 404, 408, 409, 413, 415, 422, 503)
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {_JSON: {"schema": model.model_json_schema()}}}}
+
+
+def _read(model: type[M]) -> Callable[[Request], Coroutine[Any, Any, M]]:
+    """Return what reads a bounded body of JSON; of what was sent no value is ever repeated."""
+
+    async def read(request: Request) -> M:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+            raise MediaTypeError(f"content-type: send {_JSON}")
+        try:
+            async with asyncio.timeout(BODY_S_MAX):
+                body = await _bounded(request)
+        except TimeoutError as error:
+            raise BodyTooSlowError(f"body: not whole after {BODY_S_MAX:.0f} s; send it at once") from error
+        return _parsed(model, body)
+
+    return read
+
+
+async def _bounded(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > TIDE_ENROLMENT_BYTES_MAX:
+            raise BodyTooLargeError(f"body: more than {TIDE_ENROLMENT_BYTES_MAX} bytes; send less")
+    return b"".join(parts)
+
+
+def _parsed(model: type[M], body: bytes) -> M:
+    try:
+        return model.model_validate(from_json(body))
+    except ValidationError as error:
+        raise invalid(error) from None
+    except ValueError:
+        raise InvalidError("body: not JSON", fields=(FieldError("body", "not JSON"),)) from None
+
+
+def _add_sites(router: APIRouter, registry: Registry, operator: Any) -> None:  # noqa: ANN401 - an annotation
+    @router.post(
+        SITES_PATH,
+        summary="Make a site, and the one-time token with which it enrols its key",
+        status_code=201,
+        responses=_REFUSED,
+        openapi_extra=_body(NewSite),
+    )
+    def add(caller: operator, asked: Annotated[NewSite, Depends(_read(NewSite))]) -> TokenAnswer:
+        return _token(asked.site, registry.add(asked.site, by=caller.name))
+
+    @router.post(
+        _SITE + "/tokens",
+        summary="Make another one-time token for a site, in place of the one before",
+        status_code=201,
+        responses=_REFUSED,
+    )
+    def token(_caller: operator, site: Site) -> TokenAnswer:
+        return _token(site, registry.token(site))
+
+    @router.get(_REGISTRY, summary="Who is enrolled: sites by their names", responses=_REFUSED)
+    def registered(_caller: operator, asked: Annotated[PageQuery, Query()]) -> SitesAnswer:
+        found = registry.sites(after=asked.cursor or "", items=asked.limit + 1)
+        more = len(found) > asked.limit
+        page = [_site(each) for each in found[: asked.limit]]
+        return SitesAnswer(data=page, has_more=more, next_cursor=page[-1].site if more else None)
+
+    @router.get(_SITE + "/keys", summary="A site's keys, the newest first, and its token", responses=_REFUSED)
+    def one(_caller: operator, site: Site) -> RegisteredAnswer:
+        return _site(registry.site(site))
+
+
+def _add_revocations(router: APIRouter, registry: Registry, operator: Any) -> None:  # noqa: ANN401 - as above
+    asked_why = Annotated[Revocation, Depends(_read(Revocation))]
+
+    @router.post(
+        _SITE + "/revocation",
+        summary="End all keys of a site, from the next frame on",
+        responses=_REFUSED,
+        openapi_extra=_body(Revocation),
+    )
+    def revoke_site(caller: operator, site: Site, asked: asked_why) -> RegisteredAnswer:
+        return _site(registry.revoke_site(site, why=asked.why, by=caller.name))
+
+    @router.post(
+        _SITE + "/keys/{key}/revocation",
+        summary="End a key, from the next frame on",
+        responses=_REFUSED,
+        openapi_extra=_body(Revocation),
+    )
+    def revoke_key(caller: operator, site: Site, key: KeyId, asked: asked_why) -> KeyAnswer:
+        return _key(registry.revoke_key(site, key, why=asked.why, by=caller.name))
+
+
+def _add_keys(router: APIRouter, registry: Registry) -> None:
+    @router.post(
+        _SITE + "/enrolment",
+        summary="Enrol a site's key by a one-time token; the same again gets the same answer",
+        responses=_REFUSED,
+        openapi_extra=_body(Enrolment),
+    )
+    def enrol(site: Site, asked: Annotated[Enrolment, Depends(_read(Enrolment))]) -> KeyAnswer:
+        return _key(registry.enrol(site, asked))
+
+    @router.post(
+        _SITE + "/keys",
+        summary="Put a key in the place of another, signed by both; the same again gets the same answer",
+        responses=_REFUSED,
+        openapi_extra=_body(Rotation),
+    )
+    def rotate(site: Site, asked: Annotated[Rotation, Depends(_read(Rotation))]) -> KeyAnswer:
+        return _key(registry.rotate(site, asked))
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else rfc3339(time_us)
+
+
+def _token(site: str, made: Made) -> TokenAnswer:
+    return TokenAnswer(site=site, token=made.token, expires_at=rfc3339(made.until_us))
+
+
+def _state(key: SiteKey) -> KeyState:
+    if key.revoked_us is not None:
+        return "revoked"
+    return "active" if key.retires_us is None else "retiring"
+
+
+def _key(key: SiteKey) -> KeyAnswer:
+    return KeyAnswer(
+        site=key.site,
+        key=key.key_id,
+        public_key=key.public.hex(),
+        state=_state(key),
+        enrolled_at=rfc3339(key.enrolled_us),
+        retires_at=_time(key.retires_us),
+        revoked_at=_time(key.revoked_us),
+        revoked_by=key.by or None,
+        why=key.why or None,
+    )
+
+
+def _site(found: Registered) -> RegisteredAnswer:
+    site = found.site
+    waits = site.token and not site.token_key
+    return RegisteredAnswer(
+        site=site.name,
+        made_at=rfc3339(site.made_us),
+        made_by=site.made_by,
+        token_until=rfc3339(site.token_until_us) if waits else None,
+        revoked_at=_time(site.revoked_us),
+        revoked_by=site.by or None,
+        why=site.why or None,
+        keys=[_key(key) for key in found.keys],
+    )

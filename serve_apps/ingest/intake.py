@@ -1,0 +1,92 @@
+"""The intake: takes a request apart, and lets in only what an enrolled site signed and what holds what it says."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from serve_apps.ingest.ports import Keys
+from tidegate.frames import Frame, FrameError, Head, Header, SignedHead, parse, public_key, records, unpacked, verify
+from tidegate.tide import Status
+
+UNKNOWN_KEY: Final = "unknown_key"
+REVOKED_KEY: Final = "revoked_key"
+OTHER_SITE: Final = "other_site"
+
+
+class Unwanted(NamedTuple):
+    """A frame that isn't let in, and why; `header` where it could be read."""
+
+    status: Status
+    reason: str
+    message: str
+    header: Header | None
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A frame whose signature and records are proven."""
+
+    frame: Frame
+
+    @property
+    def header(self) -> Header:
+        """What it says of itself, all of it true."""
+        return self.frame.header
+
+
+def admit(body: bytes, keys: Keys) -> Iterator[Admitted | Unwanted]:
+    """Yield what becomes of each frame of a request, in order; where the request ends within one, that is the last."""
+    try:
+        for data in unpacked(body):
+            yield _one(bytes(data), keys)
+    except FrameError as error:
+        yield Unwanted(Status.REFUSED, error.reason, error.message, None, b"")
+
+
+def admit_head(data: bytes, keys: Keys) -> Head:
+    """Return what a head says, once it is proven who signed it.
+
+    Raises:
+        FrameError: malformed, oversized or signature.
+        UnwantedError: its key is unknown, revoked, or another site's.
+    """
+    signed = SignedHead.parse(data)
+    verify(signed, public_key(_key(signed.header.site, signed.header.key, keys)))
+    return signed.header
+
+
+class UnwantedError(FrameError):
+    """The key that a frame names may not sign it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__("signature", message)
+        self.word, self.code = reason, reason.upper()
+
+
+def _one(data: bytes, keys: Keys) -> Admitted | Unwanted:
+    header = None
+    try:
+        frame = parse(data)
+        header = frame.header
+        verify(frame, public_key(_key(header.site, header.key, keys)))
+    except UnwantedError as error:
+        return Unwanted(Status.REFUSED, error.word, error.message, header, data)
+    except FrameError as error:  # nobody whom the cloud knows has vouched for these bytes: nothing is kept
+        return Unwanted(Status.REFUSED, error.reason, error.message, header, data)
+    try:
+        records(frame)
+    except FrameError as error:
+        return Unwanted(Status.QUARANTINED, error.reason, error.message, header, data)
+    return Admitted(frame)
+
+
+def _key(site: str, key_id: str, keys: Keys) -> bytes:
+    key = keys.key(key_id)
+    if key is None:
+        raise UnwantedError(UNKNOWN_KEY, f"no site has enrolled the key {key_id}: enrol {site}")
+    if key.site != site:
+        raise UnwantedError(OTHER_SITE, f"the key {key_id} is not one of {site}")
+    if key.revoked_us is not None:
+        raise UnwantedError(REVOKED_KEY, f"the key {key_id} of {site} was revoked: {key.why}")
+    return key.public

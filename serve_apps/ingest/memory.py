@@ -1,0 +1,106 @@
+"""Keys, registry and quarantine in memory: for tests and simulation."""
+
+import bisect
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from serve_apps.ingest.ports import Case, SiteEntry, SiteKey
+from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX
+
+
+class MemoryKeys:
+    """The keys that sites have enrolled."""
+
+    def __init__(self, *keys: SiteKey) -> None:
+        self.of = {key.key_id: key for key in keys}
+
+    def key(self, key_id: str) -> SiteKey | None:
+        """Return a key, revoked or not."""
+        return self.of.get(key_id)
+
+
+class MemoryRegister:
+    """Sites and keys."""
+
+    def __init__(self) -> None:
+        self._sites: dict[str, SiteEntry] = {}
+        self._keys: dict[str, SiteKey] = {}
+
+    def site(self, name: str) -> SiteEntry | None:
+        """Return a site."""
+        return self._sites.get(name)
+
+    def sites(self, *, after: str, items: int) -> list[SiteEntry]:
+        """Return sites in the order of their names."""
+        names = sorted(self._sites)
+        first = bisect.bisect_right(names, after)
+        return [self._sites[name] for name in names[first : first + items]]
+
+    def count(self) -> int:
+        """Return how many sites there are."""
+        return len(self._sites)
+
+    def key(self, key_id: str) -> SiteKey | None:
+        """Return a key."""
+        return self._keys.get(key_id)
+
+    def keys(self, site: str) -> list[SiteKey]:
+        """Return a site's keys."""
+        return [key for key in self._keys.values() if key.site == site]
+
+    @contextmanager
+    def change(self) -> Iterator["MemoryRegister"]:
+        """Make one change, or none."""
+        before = dict(self._sites), dict(self._keys)
+        try:
+            yield self
+        except BaseException:
+            self._sites, self._keys = before
+            raise
+
+    def put_site(self, site: SiteEntry) -> None:
+        """Add or replace a site."""
+        self._sites[site.name] = site
+
+    def put_key(self, key: SiteKey) -> None:
+        """Add or replace a key."""
+        self._keys[key.key_id] = key
+
+
+class MemoryQuarantine:
+    """The cases that were kept aside, at most so many and so many bytes of them."""
+
+    def __init__(self, cases_max: int = TIDE_CASES_MAX, bytes_max: int = TIDE_CASES_BYTES_MAX) -> None:
+        self._bounds = cases_max, bytes_max
+        self._cases: deque[tuple[Case, bytes]] = deque()
+        self._counts: dict[str, int] = {}
+        self._next = 1
+
+    def keep(self, cases: Sequence[tuple[Case, bytes]]) -> None:
+        """Keep frames aside."""
+        for case, data in cases:
+            if any(kept == data for _, kept in self._cases):
+                continue
+            self._cases.append((case._replace(case_id=self._next), data))
+            self._counts[case.reason] = self._counts.get(case.reason, 0) + 1
+            self._next += 1
+        self._make_room()
+
+    def _make_room(self) -> None:
+        cases_max, bytes_max = self._bounds
+        while len(self._cases) > cases_max or sum(len(data) for _, data in self._cases) > bytes_max:
+            self._cases.popleft()
+
+    def page(self, *, before: int | None, items: int, site: str | None = None) -> list[Case]:
+        """Return cases, newest first."""
+        found = [case for case, _ in reversed(self._cases) if site in {None, case.site}]
+        return [case for case in found if before is None or case.case_id < before][:items]
+
+    def frame(self, case_id: int) -> bytes | None:
+        """Return the bytes of a case."""
+        return next((data for case, data in self._cases if case.case_id == case_id), None)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many cases were ever kept, by reason."""
+        return dict(self._counts)

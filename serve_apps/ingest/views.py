@@ -1,0 +1,76 @@
+"""What operators see of the tide: sites, lanes, ranges, gaps, lag."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from serve_apps.ingest.committer import Holding, Origin, sites
+from serve_apps.ingest.ranges import Ranges
+from tidegate.clock import rfc3339
+from tidegate.limits import SECOND_US, TIDE_SPANS_TOLD_MAX
+from tidegate.records import Lane
+
+Holdings = Mapping[Origin, Holding]
+
+
+def sites_view(holdings: Holdings, now_us: int) -> list[dict[str, Any]]:
+    """Return one row a site: how far it is behind, lane by lane, and whether anything is wrong."""
+    return [_summary(holdings, site, now_us) for site in sites(holdings)]
+
+
+def site_view(holdings: Holdings, site: str, now_us: int) -> dict[str, Any] | None:
+    """Return all that is known of a site; None: nothing came of it."""
+    mine = {origin: held for origin, held in holdings.items() if origin.site == site}
+    if not mine:
+        return None
+    epochs = [_epoch(origin, held, now_us) for origin, held in sorted(mine.items(), key=lambda one: one[1].told_us)]
+    return _summary(mine, site, now_us) | {"epochs": epochs}
+
+
+def lane_view(ranges: Ranges) -> dict[str, Any]:
+    """Return the ranges of a lane with their hashes."""
+    told = [{"first": r.first, "last": r.last, "before": r.before.hex(), "after": r.after.hex()} for r in ranges.ranges]
+    return {"through": ranges.through, "last": ranges.last, "ranges": told}
+
+
+def _summary(holdings: Holdings, site: str, now_us: int) -> dict[str, Any]:
+    mine = [held for origin, held in holdings.items() if origin.site == site]
+    told_us = max(held.told_us for held in mine)
+    return {
+        "site": site,
+        "heard_at": rfc3339(told_us) if told_us else None,
+        "silent_s": (now_us - told_us) // SECOND_US if told_us else None,
+        "behind": {f"L{lane:d}": sum(_behind(held, lane) for held in mine) for lane in Lane},
+        "gaps": sum(len(held.gaps(lane, now_us)) for held in mine for lane in Lane),
+        "forked": any(held.forked for held in mine),
+        "versions": dict(max(mine, key=lambda held: held.told_us).versions),
+    }
+
+
+def _epoch(origin: Origin, held: Holding, now_us: int) -> dict[str, Any]:
+    lanes = {f"L{lane:d}": _lane(held, lane, now_us) for lane in sorted({*held.lanes, *held.claims})}
+    return {
+        "gate": origin.gate,
+        "epoch": origin.epoch,
+        "durable_pos": held.durable_pos,
+        "forked": held.forked,
+        "lanes": lanes,
+    }
+
+
+def _lane(held: Holding, lane: Lane, now_us: int) -> dict[str, Any]:
+    ranges, claim = held.ranges(lane), held.claims.get(lane)
+    return {
+        "through": ranges.through,
+        "last": ranges.last,
+        "records": ranges.count(),
+        "claimed": claim.seq if claim else None,
+        "behind": _behind(held, lane),
+        "pending": [[each.first, each.last] for each in ranges.pending[:TIDE_SPANS_TOLD_MAX]],
+        "gaps": [[gap.first, gap.last] for gap in held.gaps(lane, now_us)[:TIDE_SPANS_TOLD_MAX]],
+    }
+
+
+def _behind(held: Holding, lane: Lane) -> int:
+    """Return how many records a site has claimed that aren't here."""
+    claim = held.claims.get(lane)
+    return sum(gap.last - gap.first + 1 for gap in held.ranges(lane).missing(claim.seq)) if claim else 0

@@ -1,0 +1,286 @@
+"""A journal on a disk, a real uplink, ingest over HTTP, its log in a file: all of it arrives, and can be asked for."""
+
+import http.client
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from actors.journal.disk import PosixDisk
+from actors.journal.journal import Bounds, Journal
+from actors.journal.recovery import Owner, open_journal
+from actors.journal.tail import Tail
+from actors.uplink.https import HttpsCarrier
+from actors.uplink.key import new_key, public_of, signer_of
+from actors.uplink.memory import MemoryFile
+from actors.uplink.uplink import Uplink, Whose
+from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.committer import TOPICS, Committer
+from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
+from serve_apps.ingest.ports import SiteKey
+from serve_apps.plumbing.stream.sqlite import SqliteStream
+from tidegate.clock import SystemClock
+from tidegate.frames import MEDIA_TYPE, OF_LANE, Head, Origin, SignedHead, Signer, encode, packed, parse, records
+from tidegate.ids import EpochId, GateId, SiteId
+from tidegate.keys import KeyFile, Keyring, Scope, make_key
+from tidegate.records import CHAIN_START, DECISION_BODY_BYTES, Kind, Lane, Record, event_body
+
+START_S = 30
+STEPS_MAX = 200
+CLOCK = SystemClock()
+
+
+@dataclass
+class Cloud:
+    """Ingest on a free port, and what it works with."""
+
+    port: int
+    key: str
+    keys: MemoryKeys
+    stream: SqliteStream
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
+        headers = {"authorization": f"Bearer {key or self.key}"}
+        return self.send("GET", path, b"", headers)
+
+    def post(self, path: str, body: bytes, media_type: str = MEDIA_TYPE) -> tuple[int, Any]:
+        return self.send("POST", path, body, {"content-type": media_type})
+
+    def send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
+        return response.status, json.loads(data) if "json" in response.headers.get("content-type", "") else data
+
+    def records(self, lane: Lane) -> list[bytes]:
+        reader = self.stream.reader()
+        found = []
+        for partition in range(reader.partitions(TOPICS[lane])):
+            offset = reader.begin(TOPICS[lane], partition)
+            for stored in reader.read(TOPICS[lane], partition, offset, messages_max=1_000, bytes_max=1 << 30):
+                found += list(records(parse(stored.value)).each())
+        reader.close()
+        return found
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    (tmp_path / "cloud").mkdir()
+    stream = SqliteStream(tmp_path / "cloud" / "log.sqlite", CLOCK)
+    for lane in (Lane.DECISIONS, Lane.EVENTS):
+        stream.create(TOPICS[lane], 4)
+    keys, (secret, stored) = MemoryKeys(), make_key("operator", frozenset(Scope), os.urandom)
+    committer = Committer(stream, "c0", CLOCK)
+    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
+    app = build(backend, Keyring(KeyFile(keys=(stored,))))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    ready = threading.Event()
+    for _ in range(START_S * 100):
+        if server.started:
+            break
+        ready.wait(0.01)
+    yield Cloud(server.servers[0].sockets[0].getsockname()[1], secret, keys, stream)
+    server.should_exit = True
+    thread.join()
+    backend.close()
+    stream.close()
+
+
+@dataclass
+class Site:
+    """A journal on a disk, and its uplink."""
+
+    journal: Journal
+    uplink: Uplink
+    signer: Signer
+
+    def decide(self, count: int) -> None:
+        for _ in range(count):
+            self.journal.append([(Lane.DECISIONS, Kind.DECISION, os.urandom(DECISION_BODY_BYTES))], CLOCK.now_us())
+        self.journal.append([(Lane.EVENTS, Kind.CARD_EVICTED, event_body({"token": "card-1"}))], CLOCK.now_us())
+        self.journal.commit()
+
+    def until_sent(self) -> None:
+        for _ in range(STEPS_MAX):
+            if self.uplink.step() and self.uplink.standing.connected and not any(self.uplink.standing.behind.values()):
+                return
+        raise AssertionError(self.uplink.standing)
+
+    def own(self, lane: Lane) -> list[bytes]:
+        return [record.to_bytes() for _, record in self.journal.scan() if record.lane is lane]
+
+
+@pytest.fixture
+def enrolled(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    opened: list[Journal] = []
+    carriers: list[HttpsCarrier] = []
+
+    def one(name: str) -> Site:
+        folder = tmp_path / name
+        folder.mkdir()
+        pem = new_key(os.urandom)
+        signer = signer_of(pem, "key")
+        cloud.keys.of[signer.key] = SiteKey(signer.key, name, public_of(pem, "key"), 0)
+        owner = Owner(SiteId(name), GateId("g0"), "m" * 32)
+        disk, bounds = PosixDisk(folder / "journal"), Bounds(segment_bytes=1 << 20)
+        journal, _ = open_journal(disk=disk, owner=owner, clock=CLOCK, entropy=os.urandom, bounds=bounds)
+        opened.append(journal)
+        carriers.append(HttpsCarrier(cloud.url))
+        uplink = Uplink(
+            whose=Whose(SiteId(name), GateId("g0")),
+            journal=Tail(PosixDisk(folder / "journal")),
+            carrier=carriers[-1],
+            memory=MemoryFile(),
+            signer=signer,
+            clock=CLOCK,
+            entropy=os.urandom,
+        )
+        return Site(journal, uplink, signer)
+
+    yield one
+    for carrier in carriers:
+        carrier.close()
+    for journal in opened:
+        journal.close()
+
+
+def frame(site: str, signer: Signer, seq: int = 1, before: bytes = CHAIN_START) -> bytes:
+    """Return a frame of one record that nobody journaled."""
+    record = Record(Lane.DECISIONS, Kind.DECISION, seq, seq, 1, os.urandom(DECISION_BODY_BYTES)).to_bytes()
+    origin = Origin(SiteId(site), GateId("g0"), EpochId("0" * 16))
+    return encode(origin, record, before, signer, layout=OF_LANE[Lane.DECISIONS]).data
+
+
+def test_a_site_s_records_arrive_whole_and_the_cloud_says_so(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:
+    site, other = enrolled("s1"), enrolled("s2")
+    site.decide(3_000)
+    site.until_sent()
+    site.decide(5)
+    other.decide(7)
+    site.until_sent()
+    other.until_sent()
+
+    assert sorted(cloud.records(Lane.DECISIONS)) == sorted(site.own(Lane.DECISIONS) + other.own(Lane.DECISIONS))
+    assert sorted(cloud.records(Lane.EVENTS)) == sorted(site.own(Lane.EVENTS) + other.own(Lane.EVENTS))
+    status, view = cloud.get("/v1/sites/s1")
+    (epoch,) = view["epochs"]
+    assert status == 200
+    assert epoch["lanes"]["L1"] == {
+        "through": 3_005, "last": 3_005, "records": 3_005, "claimed": 3_000, "behind": 0, "pending": [], "gaps": [],
+    }  # fmt: skip
+    assert [row["site"] for row in cloud.get("/v1/sites")[1]["data"]] == ["s1", "s2"]
+    lane = cloud.get(f"/v1/sites/s1/gates/g0/epochs/{epoch['epoch']}/lanes/1")[1]
+    assert lane["ranges"][0]["after"] == site.journal.head(Lane.DECISIONS).chain.hex()
+    assert b'tidegate_site_behind{lane="L1",site="s1"} 0.0' in cloud.get("/metrics")[1]
+
+
+def test_what_nobody_enrolled_or_what_was_revoked_is_refused_and_the_good_goes_on(
+    cloud: Cloud, enrolled: Callable[[str], Site]
+) -> None:
+    site = enrolled("s1")
+    stranger = signer_of(new_key(os.urandom), "key")
+    known = cloud.keys.of[site.signer.key]
+    stolen = signer_of(new_key(os.urandom), "key")
+    cloud.keys.of[stolen.key] = SiteKey(stolen.key, "s1", known.public, 0, revoked_us=1, why="stolen")
+
+    _, told = cloud.post(
+        "/v1/frames",
+        packed([frame("s1", stranger), frame("s1", stolen), frame("s2", site.signer), frame("s1", site.signer)]),
+    )
+
+    assert [(r["status"], r["reason"]) for r in told["results"]] == [
+        ("refused", "unknown_key"),
+        ("refused", "revoked_key"),
+        ("refused", "other_site"),
+        ("committed", ""),
+    ]
+    assert "stolen" in told["results"][1]["message"]
+    assert cloud.get("/v1/quarantine")[1] == {"data": [], "counts": {}}
+
+
+def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:
+    site = enrolled("s1")
+    twin = frame("s1", site.signer)
+    assert cloud.post("/v1/frames", packed([frame("s1", site.signer)]))[1]["results"][0]["status"] == "committed"
+
+    result = cloud.post("/v1/frames", packed([twin]))[1]["results"][0]
+
+    assert (result["status"], result["reason"]) == ("quarantined", "forked")
+    (case,) = cloud.get("/v1/quarantine?site=s1")[1]["data"]
+    assert (case["reason"], case["first"], case["key"]) == ("forked", 1, site.signer.key)
+    assert cloud.get(f"/v1/quarantine/{case['case_id']}/frame")[1] == twin
+    assert cloud.get("/v1/sites/s1")[1]["forked"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "media_type", "status", "code"),
+    [
+        ("/v1/frames", b"", "application/json", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("/v1/frames", bytes(5 << 20), MEDIA_TYPE, 413, "BODY_TOO_LARGE"),
+        ("/v1/heads", b"nonsense", "application/vnd.tidegate.head", 422, "FRAME_REFUSED"),
+        ("/v1/nothing", b"", MEDIA_TYPE, 404, "ERROR"),
+    ],
+)
+def test_what_is_no_request_is_a_problem(
+    cloud: Cloud, path: str, body: bytes, media_type: str, status: int, code: str
+) -> None:
+    told = cloud.post(path, body, media_type)
+
+    assert (told[0], told[1]["code"]) == (status, code)
+
+
+def test_a_head_of_a_key_that_nobody_enrolled_is_refused_with_what_to_do(cloud: Cloud) -> None:
+    stranger = signer_of(new_key(os.urandom), "key")
+    said: dict[str, Any] = {
+        "site": "s1",
+        "gate": "g0",
+        "epoch": "0" * 16,
+        "key": stranger.key,
+        "heads": {},
+        "durable_pos": 0,
+    }
+    head = SignedHead.seal(Head(**said, time_us=0, versions={}), stranger.sign)
+
+    status, told = cloud.post("/v1/heads", head.data, "application/vnd.tidegate.head")
+
+    assert (status, told["code"]) == (403, "UNKNOWN_KEY")
+    assert "enrol s1" in told["detail"]
+
+
+def test_a_torn_request_is_answered_frame_by_frame(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:
+    site = enrolled("s1")
+    body = packed([frame("s1", site.signer)]) + b"\xff\xff\xff"
+
+    told = cloud.post("/v1/frames", body)[1]
+
+    assert [r["status"] for r in told["results"]] == ["committed", "refused"]
+    assert told["results"][1]["reason"] == "malformed"
+
+
+@pytest.mark.parametrize("path", ["/v1/sites", "/v1/sites/s1", "/v1/quarantine", "/metrics"])
+def test_who_has_no_key_sees_nothing(cloud: Cloud, path: str) -> None:
+    assert cloud.get(path, "tgk_" + "0" * 64)[0] == 401
+    assert cloud.send("GET", path, b"", {})[0] == 401
+
+
+def test_what_is_not_there_is_told_with_what_to_do(cloud: Cloud) -> None:
+    status, told = cloud.get("/v1/sites/s9")
+
+    assert status == 404
+    assert "GET /v1/sites lists" in told["detail"]
+    assert cloud.get("/v1/quarantine/7/frame")[0] == 404
+    assert cloud.get("/readyz")[1] == {"ready": True, "why": None}

@@ -1,0 +1,72 @@
+"""What the cloud answers to frames and heads: what became of each, what it has, how much it takes next.
+
+Both tiers speak it; docs/tide.md describes it. Fields that a reader doesn't know are additions of a newer writer, which
+it passes over.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tidegate.limits import FRAMES_BODY_BYTES_MAX, TIDE_RANGES_MAX, TIDE_RETRY_MS_MAX
+from tidegate.records import Lane
+
+FRAMES_PATH: Final = "/v1/frames"
+HEADS_PATH: Final = "/v1/heads"
+HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
+
+_Seq = Annotated[int, Field(ge=1, lt=1 << 64)]
+_Lane = Annotated[int, Field(ge=min(Lane), le=max(Lane))]
+
+
+class Status(StrEnum):
+    """What became of a frame."""
+
+    COMMITTED = "committed"
+    """It is in the stream, durably."""
+    DUPLICATE = "duplicate"
+    """All of it was there before."""
+    OVERLAP = "overlap"
+    """A part of it was there before: cut it anew by what the cursor says."""
+    REWIND = "rewind"
+    """The lane is taken in order, or has too many gaps: send first what is missing first."""
+    QUARANTINED = "quarantined"
+    """It was kept aside with the reason, and is not in the stream."""
+    REFUSED = "refused"
+    """Nothing of it was kept: see the reason."""
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Result(_Told):
+    """What became of the frame at the same place in the request."""
+
+    status: Status
+    reason: str = ""
+    """A stable word where the frame was quarantined or refused."""
+    message: str = ""
+
+
+class Cursor(_Told):
+    """What the cloud has of one lane of one epoch."""
+
+    epoch: str
+    lane: _Lane
+    committed: Annotated[list[tuple[_Seq, _Seq]], Field(max_length=TIDE_RANGES_MAX)]
+    """First and last, ascending, apart from each other."""
+    rewind_to: _Seq | None = None
+    """What has to come next, where the lane is taken in order."""
+
+
+class Answer(_Told):
+    """The answer to a request of frames, or to a head."""
+
+    results: list[Result] = []
+    cursors: list[Cursor] = []
+    credit_bytes: Annotated[int, Field(ge=0, le=FRAMES_BODY_BYTES_MAX)]
+    """How large the next request may be."""
+    retry_after_ms: Annotated[int, Field(ge=0, le=TIDE_RETRY_MS_MAX)] = 0
+    """How long to wait before it; add up to half of it by chance."""
