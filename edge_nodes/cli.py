@@ -1,7 +1,7 @@
 """The command line of a site.
 
 `tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `archive`, `bundle`, `policy`, `lists`, `replay`,
-`decision`, `reasons`, `key`, `journal`.
+`decision`, `reasons`, `key`, `journal`, `cloud`.
 """
 
 import http.client
@@ -25,6 +25,7 @@ from actors.journal.verify import verify
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from edge_nodes import backtests, decisions, keyfile, policies
+from edge_nodes.cloud import cloud
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
@@ -39,6 +40,7 @@ from tidegate.records import Lane
 from tidegate.settings import SiteSettings
 
 _DEMO_KEY: Final = Path("var/site-1/demo.key")
+_CLOUD: Final = Path("var/cloud")
 _LINE_S: Final = 1.0
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -50,6 +52,8 @@ app.add_typer(keyfile.app, name="key")
 app.add_typer(policies.app, name="policy")
 app.add_typer(policies.lists_app, name="lists")
 app.command()(backtests.backtest)
+cloud_app = typer.Typer(no_args_is_help=True, help="The cloud that sites send to.")
+app.add_typer(cloud_app, name="cloud")
 bundle_app = typer.Typer(no_args_is_help=True, help="The models that a site holds.")
 app.add_typer(bundle_app, name="bundle")
 
@@ -144,6 +148,20 @@ def run(context: typer.Context, config: Configs = None) -> None:
         _say(f"door: {running.url}")
         try:
             running.gate.wait(_say)
+        except KeyboardInterrupt:
+            _say("")
+
+
+@cloud_app.command("run")
+def run_cloud(
+    folder: Annotated[Path, typer.Option("--dir", help="folder of registry, quarantine, log and keys")] = _CLOUD,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="where sites send to, on 127.0.0.1")] = 8500,
+) -> None:
+    """Run a cloud on this machine until it is told to stop (Ctrl-C, SIGTERM)."""
+    with cloud(folder, port, _say) as running:
+        _say(f"ingest: {running.url}")
+        try:
+            signal.pause()
         except KeyboardInterrupt:
             _say("")
 

@@ -37,7 +37,7 @@ def stored(settings: SiteSettings) -> KeyFile:
     return parse_keys(str(path), path.read_bytes()) if path.exists() else KeyFile(keys=())
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """Replace a private file at once."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = path.with_name(f".{path.name}.tmp")
@@ -59,7 +59,7 @@ def add_key(settings: SiteSettings, name: str, scopes: frozenset[Scope], merchan
     if name in {key.name for key in keys}:
         raise SettingsError(f"key {name!r} is there already; remove it first, or choose another name")
     secret, key = make_key(name, scopes, os.urandom, merchants)
-    _write(path_of(settings), dump_keys(KeyFile(keys=(*keys, key))))
+    write_private(path_of(settings), dump_keys(KeyFile(keys=(*keys, key))))
     return secret
 
 
@@ -72,7 +72,7 @@ def remove_key(settings: SiteSettings, name: str) -> None:
     keys = stored(settings).keys
     if name not in {key.name for key in keys}:
         raise NotFoundError(f"key {name!r}: this site has none of that name")
-    _write(path_of(settings), dump_keys(KeyFile(keys=tuple(key for key in keys if key.name != name))))
+    write_private(path_of(settings), dump_keys(KeyFile(keys=tuple(key for key in keys if key.name != name))))
 
 
 def demo_key(settings: SiteSettings) -> str:
@@ -84,7 +84,7 @@ def demo_key(settings: SiteSettings) -> str:
     if DEMO in names:
         remove_key(settings, DEMO)
     secret = add_key(settings, DEMO, frozenset(Scope), frozenset({ANY_MERCHANT}))
-    _write(shown, secret.encode())
+    write_private(shown, secret.encode())
     return secret
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.journal.disk import PosixDisk
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
+from actors.uplink.disk import read_key
+from actors.uplink.key import signer_of
 from edge_nodes import haproxy, reaper
 from edge_nodes.keyfile import prepare_keys
 from edge_nodes.leftovers import run_folder
@@ -28,6 +30,7 @@ from tidegate.settings import SiteSettings
 
 if TYPE_CHECKING:
     from actors.client import GateClient
+    from actors.spawn import UplinkClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_ATTEMPTS: Final = 3
@@ -283,6 +286,7 @@ class Site:
     key: str
     gate: "GateClient"
     environment: dict[str, str]
+    uplink: "UplinkClient | None"
 
 
 def _pause() -> None:
@@ -302,7 +306,11 @@ def _resolved(settings: SiteSettings) -> SiteSettings:
         told = f"door: {door.host}:{door.port} can't be listened on ({why})"
         raise SettingsError(f"{told}; stop who does, or set door.port")
     port = door.port or free_port()
+    files = {
+        name: str(Path(path).resolve()) for name, path in settings.uplink.model_dump().items() if name != "url" and path
+    }
     changes = {
+        "uplink": settings.uplink.model_copy(update=files),
         "data_dir": str(Path(settings.data_dir).resolve()),
         "machine_mark": str(Path(settings.machine_mark).resolve()),
         "door": door.model_copy(update={"port": port}),
@@ -321,6 +329,17 @@ def _need_journal(settings: SiteSettings) -> None:
         disk = PosixDisk(folder)
         disk.lock()
         disk.unlock()
+
+
+def _need_key(settings: SiteSettings) -> None:
+    """Refuse a site that has a cloud and no key to sign with, before a cluster is started in vain.
+
+    Raises:
+        SettingsError: its key can't be read, or is none.
+    """
+    if settings.uplink.url:
+        file = Path(settings.uplink.key)
+        signer_of(read_key(file), str(file))
 
 
 @contextmanager
@@ -348,7 +367,24 @@ def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
         gate = spawn_gate(settings, build=BUILD, keys=keys)
         try:
             gate.wait_ready(say)
-            yield Site(f"http://{settings.door.host}:{settings.door.port}", secret, gate, running.environment)
+            with _uplinked(settings) as uplink:
+                url = f"http://{settings.door.host}:{settings.door.port}"
+                yield Site(url, secret, gate, running.environment, uplink)
         finally:
             say("stopping: the gate makes everything durable")
             gate.stop()
+
+
+@contextmanager
+def _uplinked(settings: SiteSettings) -> Iterator["UplinkClient | None"]:
+    """Run the uplink of a site that has a cloud; where it has none, nobody."""
+    if not settings.uplink.url:
+        yield None
+        return
+    from actors.spawn import spawn_uplink  # noqa: PLC0415 - imports Ray, which has to find its token
+
+    uplink = spawn_uplink(settings)
+    try:
+        yield uplink
+    finally:
+        uplink.stop()

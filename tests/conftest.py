@@ -27,6 +27,7 @@ RAY = (
     "tests/integration/test_backtest.py",
     "tests/integration/test_bench.py",
     "tests/integration/test_bench_peers.py",
+    "tests/integration/test_cloud.py",
     "tests/integration/test_gate_restarts.py",
     "tests/integration/test_kill.py",
     "tests/integration/test_training_job.py",

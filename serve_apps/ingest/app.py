@@ -1,9 +1,9 @@
 """Ingest over HTTP: what sites send, and what operators ask about it. Knows no Ray."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,24 +11,26 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from serve_apps.ingest.committer import Committer, Holding, Origin, Outcome
+from serve_apps.ingest.bodies import body_of
+from serve_apps.ingest.committer import Brought, Committer, Holding, Origin, Outcome
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.grouping import Grouping
+from serve_apps.ingest.identity import identity_router
 from serve_apps.ingest.ingest import Meter, let_in
 from serve_apps.ingest.intake import UnwantedError, admit_head
 from serve_apps.ingest.ports import Keys, Quarantine
+from serve_apps.ingest.registry import Registry
 from serve_apps.ingest.views import lane_view, site_view, sites_view
+from serve_apps.plumbing.stream.ports import FencedError
 from tidegate import __version__
 from tidegate.clock import Clock
-from tidegate.errors import InvalidError, NotFoundError, TidegateError
+from tidegate.errors import NotFoundError, NotReadyError, TidegateError
 from tidegate.frames import MEDIA_TYPE, FrameError
 from tidegate.keys import Caller, Keyring, Scope
-from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX
+from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX, TIDE_TIMEOUT_S
 from tidegate.problem import CONTENT_TYPE, refused, render
 from tidegate.records import Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer
-
-_MIB: Final = 1 << 20
 
 
 class Backend:
@@ -37,9 +39,11 @@ class Backend:
     def __init__(self, *, keys: Keys, quarantine: Quarantine, committer: Committer, clock: Clock) -> None:
         self.keys, self.quarantine, self.committer, self.clock = keys, quarantine, committer, clock
         self.meter = Meter()
+        self.fenced: FencedError | None = None
+        """Set once another committer has taken over: this one acknowledges nothing any more, and has to end."""
         self._intake = ThreadPoolExecutor(1, "intake")
         self._commits = ThreadPoolExecutor(1, "committer")
-        self.grouping = Grouping(committer.commit, self._commits)
+        self.grouping = Grouping(self._commit, self._commits)
 
     async def frames(self, body: bytes) -> Answer:
         """Take in a request of frames; see `Ingest.frames`."""
@@ -59,6 +63,13 @@ class Backend:
         outcome = await self.grouping.commit([admit_head(body, self.keys)])
         return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.grouping.credit())
 
+    def _commit(self, requests: Sequence[Brought]) -> list[Outcome]:
+        try:
+            return self.committer.commit(requests)
+        except FencedError as error:
+            self.fenced = error
+            raise
+
     async def holdings(self) -> Mapping[Origin, Holding]:
         """Return what is known of each epoch, as it is now."""
         return await asyncio.get_running_loop().run_in_executor(self._commits, lambda: dict(self.committer.holdings()))
@@ -68,18 +79,6 @@ class Backend:
         self._intake.shutdown()
         self._commits.submit(self.committer.close).result()
         self._commits.shutdown()
-
-
-class MediaTypeError(InvalidError):
-    """A body of another type than the path takes."""
-
-    code = "UNSUPPORTED_MEDIA_TYPE"
-
-
-class BodyTooLargeError(InvalidError):
-    """A body beyond its bound."""
-
-    code = "BODY_TOO_LARGE"
 
 
 class CasesQuery(BaseModel):
@@ -92,28 +91,11 @@ class CasesQuery(BaseModel):
     site: Annotated[str | None, Field(max_length=32)] = None
 
 
-async def body_of(request: Request, media_type: str) -> bytes:
-    """Return a request's body.
-
-    Raises:
-        MediaTypeError: it is of another type.
-        BodyTooLargeError: it is larger than a request may be.
-    """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != media_type:
-        raise MediaTypeError(f"content-type: send {media_type}")
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > FRAMES_BODY_BYTES_MAX:
-            raise BodyTooLargeError(f"a request has at most {FRAMES_BODY_BYTES_MAX // _MIB} MiB: send fewer frames")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def build(backend: Backend, keyring: Keyring) -> FastAPI:
+def build(backend: Backend, registry: Registry, keyring: Keyring) -> FastAPI:
     """Return the application."""
     app = FastAPI(title="Tidegate ingest", version=__version__, docs_url=None, redoc_url=None)
     _add_errors(app)
+    app.include_router(identity_router(registry, keyring))
     _add_tide(app, backend)
     _add_views(app, backend, _need(keyring, Scope.READ))
     _add_health(app, backend, _need(keyring, Scope.METRICS))
@@ -136,13 +118,9 @@ def _answer(error: TidegateError, status: int | None = None) -> Response:
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(MediaTypeError)
-    async def _media_type(_request: Request, error: MediaTypeError) -> Response:
-        return _answer(error, 415)
-
-    @app.exception_handler(BodyTooLargeError)
-    async def _too_large(_request: Request, error: BodyTooLargeError) -> Response:
-        return _answer(error, 413)
+    @app.exception_handler(FencedError)
+    async def _fenced(_request: Request, error: FencedError) -> Response:
+        return _answer(NotReadyError(f"this committer is over, and the next one starts: {error.message}"))
 
     @app.exception_handler(FrameError)
     async def _no_head(_request: Request, error: FrameError) -> Response:
@@ -179,13 +157,13 @@ def _add_tide(app: FastAPI, backend: Backend) -> None:
 
     @app.post(FRAMES_PATH, summary="Hand in frames", responses=told, openapi_extra=_bytes(MEDIA_TYPE))
     async def frames(request: Request) -> Answer:
-        return await backend.frames(await body_of(request, MEDIA_TYPE))
+        return await backend.frames(await body_of(request, MEDIA_TYPE, FRAMES_BODY_BYTES_MAX, TIDE_TIMEOUT_S))
 
     @app.post(
         HEADS_PATH, summary="Say how far a journal reaches", responses=told, openapi_extra=_bytes(HEAD_MEDIA_TYPE)
     )
     async def heads(request: Request) -> Answer:
-        return await backend.head(await body_of(request, HEAD_MEDIA_TYPE))
+        return await backend.head(await body_of(request, HEAD_MEDIA_TYPE, FRAMES_BODY_BYTES_MAX))
 
 
 def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:

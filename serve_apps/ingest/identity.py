@@ -3,7 +3,6 @@
 A site proves itself by its token or its signatures, an operator by an API key of the scope `sites`.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.ports import SiteKey
 from serve_apps.ingest.registry import Made, Registered, Registry
 from tidegate.clock import rfc3339
@@ -29,8 +29,8 @@ from tidegate.enrolment import (
 )
 from tidegate.errors import FieldError, InvalidError
 from tidegate.keys import Caller, Keyring, Scope
-from tidegate.limits import BODY_S_MAX, PAGE_ITEMS_MAX, TIDE_ENROLMENT_BYTES_MAX
-from tidegate.problem import CONTENT_TYPE, BodyTooLargeError, BodyTooSlowError, MediaTypeError, invalid
+from tidegate.limits import PAGE_ITEMS_MAX, TIDE_ENROLMENT_BYTES_MAX
+from tidegate.problem import CONTENT_TYPE, invalid
 
 _SITE: Final = SITES_PATH + "/{site}"
 _JSON: Final = "application/json"
@@ -94,26 +94,10 @@ def _read(model: type[M]) -> Callable[[Request], Coroutine[Any, Any, M]]:
     """Return what reads a bounded body of JSON; of what was sent no value is ever repeated."""
 
     async def read(request: Request) -> M:
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-            raise MediaTypeError(f"content-type: send {_JSON}")
-        try:
-            async with asyncio.timeout(BODY_S_MAX):
-                body = await _bounded(request)
-        except TimeoutError as error:
-            raise BodyTooSlowError(f"body: not whole after {BODY_S_MAX:.0f} s; send it at once") from error
+        body = await body_of(request, _JSON, TIDE_ENROLMENT_BYTES_MAX)
         return _parsed(model, body)
 
     return read
-
-
-async def _bounded(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > TIDE_ENROLMENT_BYTES_MAX:
-            raise BodyTooLargeError(f"body: more than {TIDE_ENROLMENT_BYTES_MAX} bytes; send less")
-    return b"".join(parts)
 
 
 def _parsed(model: type[M], body: bytes) -> M:

@@ -12,28 +12,20 @@ from typing import Any
 import pytest
 import uvicorn
 
-from actors.journal.disk import PosixDisk
-from actors.journal.journal import Bounds, Journal
-from actors.journal.recovery import Owner, open_journal
-from actors.journal.tail import Tail
-from actors.uplink.https import HttpsCarrier
-from actors.uplink.key import new_key, public_of, signer_of
-from actors.uplink.memory import MemoryFile
-from actors.uplink.uplink import Uplink, Whose
+from actors.uplink.key import new_key, signer_of
 from serve_apps.ingest.app import Backend, build
 from serve_apps.ingest.committer import TOPICS, Committer
-from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
+from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine, MemoryRegister
 from serve_apps.ingest.ports import SiteKey
+from serve_apps.ingest.registry import Registry
 from serve_apps.plumbing.stream.sqlite import SqliteStream
-from tidegate.clock import SystemClock
+from tests.integration.tides import CLOCK, Site, opened
 from tidegate.frames import MEDIA_TYPE, OF_LANE, Head, Origin, SignedHead, Signer, encode, packed, parse, records
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.keys import KeyFile, Keyring, Scope, make_key
-from tidegate.records import CHAIN_START, DECISION_BODY_BYTES, Kind, Lane, Record, event_body
+from tidegate.records import CHAIN_START, DECISION_BODY_BYTES, Kind, Lane, Record
 
 START_S = 30
-STEPS_MAX = 200
-CLOCK = SystemClock()
 
 
 @dataclass
@@ -84,7 +76,8 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     keys, (secret, stored) = MemoryKeys(), make_key("operator", frozenset(Scope), os.urandom)
     committer = Committer(stream, "c0", CLOCK)
     backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
-    app = build(backend, Keyring(KeyFile(keys=(stored,))))
+    registry = Registry(MemoryRegister(), CLOCK, os.urandom)
+    app = build(backend, registry, Keyring(KeyFile(keys=(stored,))))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -100,62 +93,19 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     stream.close()
 
 
-@dataclass
-class Site:
-    """A journal on a disk, and its uplink."""
-
-    journal: Journal
-    uplink: Uplink
-    signer: Signer
-
-    def decide(self, count: int) -> None:
-        for _ in range(count):
-            self.journal.append([(Lane.DECISIONS, Kind.DECISION, os.urandom(DECISION_BODY_BYTES))], CLOCK.now_us())
-        self.journal.append([(Lane.EVENTS, Kind.CARD_EVICTED, event_body({"token": "card-1"}))], CLOCK.now_us())
-        self.journal.commit()
-
-    def until_sent(self) -> None:
-        for _ in range(STEPS_MAX):
-            if self.uplink.step() and self.uplink.standing.connected and not any(self.uplink.standing.behind.values()):
-                return
-        raise AssertionError(self.uplink.standing)
-
-    def own(self, lane: Lane) -> list[bytes]:
-        return [record.to_bytes() for _, record in self.journal.scan() if record.lane is lane]
-
-
 @pytest.fixture
 def enrolled(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[[str], Site]]:
-    opened: list[Journal] = []
-    carriers: list[HttpsCarrier] = []
+    sites: list[Site] = []
 
     def one(name: str) -> Site:
-        folder = tmp_path / name
-        folder.mkdir()
-        pem = new_key(os.urandom)
-        signer = signer_of(pem, "key")
-        cloud.keys.of[signer.key] = SiteKey(signer.key, name, public_of(pem, "key"), 0)
-        owner = Owner(SiteId(name), GateId("g0"), "m" * 32)
-        disk, bounds = PosixDisk(folder / "journal"), Bounds(segment_bytes=1 << 20)
-        journal, _ = open_journal(disk=disk, owner=owner, clock=CLOCK, entropy=os.urandom, bounds=bounds)
-        opened.append(journal)
-        carriers.append(HttpsCarrier(cloud.url))
-        uplink = Uplink(
-            whose=Whose(SiteId(name), GateId("g0")),
-            journal=Tail(PosixDisk(folder / "journal")),
-            carrier=carriers[-1],
-            memory=MemoryFile(),
-            signer=signer,
-            clock=CLOCK,
-            entropy=os.urandom,
-        )
-        return Site(journal, uplink, signer)
+        site = opened(name, tmp_path / name, cloud.url)
+        cloud.keys.of[site.signer.key] = SiteKey(site.signer.key, name, site.public, 0)
+        sites.append(site)
+        return site
 
     yield one
-    for carrier in carriers:
-        carrier.close()
-    for journal in opened:
-        journal.close()
+    for site in sites:
+        site.close()
 
 
 def frame(site: str, signer: Signer, seq: int = 1, before: bytes = CHAIN_START) -> bytes:

@@ -1,0 +1,100 @@
+"""Ingest as an application of Ray Serve: one replica that owns the committer, started again where its process ends.
+
+One and no surge: a committer's writer fences the one before, so that two at a time would only take turns at that.
+`app` is what a Serve configuration names as its import path, with the fields of `IngestSettings` as arguments.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from ray import serve
+from ray.serve import Application
+
+from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.committer import TOPICS, Committer
+from serve_apps.ingest.registry import Registry
+from serve_apps.ingest.settings import IngestSettings, ingest_settings
+from serve_apps.ingest.sqlite import SqliteQuarantine, SqliteRegister
+from serve_apps.plumbing.stream.ports import Stream
+from serve_apps.plumbing.stream.sqlite import SqliteStream
+from tidegate.clock import Clock, SystemClock
+from tidegate.keys import Keyring, parse_keys
+from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
+from tidegate.records import SCHEMAS
+
+COMMITTER: Final = "c0"
+LOG: Final = "log.sqlite"
+
+
+def open_stream(settings: IngestSettings, clock: Clock) -> Stream:
+    """Open the log that the settings name, with a topic for each lane in use.
+
+    Raises:
+        TidegateError: as the adapters say.
+    """
+    stream: Stream
+    if settings.log == "kafka":
+        from serve_apps.plumbing.stream.kafka.stream import KafkaStream  # noqa: PLC0415 - a driver that few install
+
+        stream = KafkaStream(settings.kafka, clock, replicas=settings.replicas)
+    else:
+        stream = SqliteStream(Path(settings.data_dir) / LOG, clock)
+    for lane in SCHEMAS:
+        stream.create(TOPICS[lane], settings.partitions)
+    return stream
+
+
+@serve.ingress()
+class Ingest:
+    """The one replica."""
+
+    def __init__(self, settings: IngestSettings) -> None:
+        clock, folder = SystemClock(), Path(settings.data_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stream = open_stream(settings, clock)
+        self._register = SqliteRegister(folder / "registry.sqlite")
+        self._quarantine = SqliteQuarantine(folder / "quarantine.sqlite")
+        registry = Registry(self._register, clock, os.urandom)
+        committer = Committer(self._stream, COMMITTER, clock)
+        self._backend = Backend(keys=registry, quarantine=self._quarantine, committer=committer, clock=clock)
+        keys = Path(settings.keys)
+        self._application = build(self._backend, registry, Keyring(parse_keys(str(keys), keys.read_bytes())))
+
+    def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 - Serve's own name, an ASGI application
+        """Return what answers."""
+        return self._application
+
+    def check_health(self) -> None:
+        """Be started again once another committer has taken over.
+
+        Raises:
+            FencedError: it has.
+        """
+        if self._backend.fenced is not None:
+            raise self._backend.fenced
+
+    def __del__(self) -> None:
+        """Let go of everything once what is under way has ended; Serve calls it before the replica goes."""
+        if hasattr(self, "_backend"):
+            self._backend.close()
+            for each in (self._quarantine, self._register, self._stream):
+                each.close()
+
+
+def app(arguments: dict[str, Any]) -> Application:
+    """Return the application.
+
+    Raises:
+        SettingsError: an argument is unknown, missing or out of bounds; each is named.
+    """
+    deployment = serve.deployment(
+        name="ingest",
+        num_replicas=1,
+        max_surge_percent=0,
+        max_ongoing_requests=INFLIGHT_REQUESTS_MAX,
+        health_check_period_s=SERVED_HEALTH_S,
+        graceful_shutdown_timeout_s=SERVED_STOP_S_MAX,
+        ray_actor_options={"num_cpus": 0},
+    )(Ingest)
+    return deployment.bind(ingest_settings(arguments))
