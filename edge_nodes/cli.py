@@ -344,9 +344,24 @@ def _journal(folder: Path) -> PosixDisk:
 
 
 @journal_app.command("verify")
-def journal_verify(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
-    """Check every byte of a journal: checksums, sequences, chains. Exits with 1 where something is wrong."""
+def journal_verify(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    against: Annotated[str | None, typer.Option(help="address of a cloud: prove that it holds what is here")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="file with an API key that may read there")] = None,
+    authority: Annotated[Path | None, typer.Option(help="PEM file with who vouches for the cloud")] = None,
+) -> None:
+    """Check every byte of a journal: checksums, sequences, chains. Exits with 1 where something is wrong.
+
+    With --against, check that a cloud holds exactly these records; what isn't there yet is wrong, too.
+    """
     disk = _journal(folder)
+    if against is not None:
+        if key_file is None:
+            raise SettingsError("--key-file: needed with --against")
+        found = list(prove(Tail(disk), views.asking(against, key_file, authority, owner_of(disk))))
+        for line in lines(found):
+            _say(line)
+        raise typer.Exit(0 if all(one.whole for one in found) else 1)
     in_use = holder_of(folder / LOCK) is not None
     report = verify(disk)
     for line in verify_lines(report, in_use=in_use):

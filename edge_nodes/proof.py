@@ -1,0 +1,102 @@
+"""Proof that the cloud holds what a site journaled: hashes of both, computed apart, compared where ranges end.
+
+The cloud computed its hashes from the records it was sent; here they are computed again from the journal's bytes.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from actors.journal.tail import Tail
+from tidegate.ids import EpochId
+from tidegate.limits import FRAME_RECORDS_MAX, TIDE_PASSAGE_BYTES_MAX
+from tidegate.passages import UNKNOWN, Span, missing
+from tidegate.records import SCHEMAS, Lane
+
+LANES: Final = tuple(SCHEMAS)
+Ask = Callable[[EpochId, Lane], dict[str, Any] | None]
+"""Returns the cloud's view of a lane: its ranges with their hashes; None: nothing came of the epoch."""
+
+
+class LaneProof(NamedTuple):
+    """What a comparison found of one lane of one epoch."""
+
+    epoch: EpochId
+    lane: Lane
+    journaled: int
+    same: int
+    """Records that are there, the same."""
+    differing: tuple[Span, ...]
+    """Ranges that are there with other records."""
+    unproven: tuple[Span, ...]
+    """Ranges that are there and can't be compared: damage hides the journal's own hashes, or its records."""
+    missing: tuple[Span, ...]
+    """What isn't there yet."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the cloud has exactly what was journaled."""
+        return self.same == self.journaled
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is there that differs, or was never journaled."""
+        return not self.differing
+
+
+def prove(tail: Tail, ask: Ask) -> Iterator[LaneProof]:
+    """Yield what is found of each lane of each epoch, oldest first."""
+    tail.refresh(everything=True)
+    for epoch in tail.epochs():
+        for lane in LANES:
+            last = tail.last(epoch, lane)
+            view = ask(epoch, lane)
+            if last or view:
+                yield _lane(tail, epoch, lane, last, (view or {}).get("ranges", []))
+
+
+def _lane(tail: Tail, epoch: EpochId, lane: Lane, last: int, ranges: list[dict[str, Any]]) -> LaneProof:
+    same, differing, unproven = 0, [], []
+    for told in ranges:
+        span = Span(told["first"], told["last"])
+        found = _hashes(tail, epoch, lane, span) if span.last <= last else None
+        if found == (told["before"], told["after"]) and UNKNOWN.hex() not in found:
+            same += span.last - span.first + 1
+        elif span.last > last or found not in {None, (told["before"], told["after"])}:
+            differing.append(span)
+        else:
+            unproven.append(span)
+    covered = tuple(Span(told["first"], told["last"]) for told in ranges)
+    return LaneProof(epoch, lane, last, same, tuple(differing), tuple(unproven), missing(covered, last))
+
+
+def _hashes(tail: Tail, epoch: EpochId, lane: Lane, span: Span) -> tuple[str, str] | None:
+    """Return the running hashes before and after a span; None where a record of it can't be read."""
+    seq, before, after = span.first, "", ""
+    while seq <= span.last:
+        passage = tail.read(
+            epoch, lane, seq, through=span.last, records_max=FRAME_RECORDS_MAX, bytes_max=TIDE_PASSAGE_BYTES_MAX
+        )
+        if passage is None or passage.first != seq:
+            return None
+        before = passage.before.hex() if seq == span.first else before
+        seq, after = passage.last + 1, passage.after.hex()
+    return before, after
+
+
+def lines(found: list[LaneProof]) -> Iterator[str]:
+    """Yield what was found in words, the last line being the sum of it."""
+    for one in found:
+        yield f"{one.epoch} L{one.lane:d}  {one.journaled:,} journaled, {one.same:,} in the cloud and the same"
+        for what, spans in (
+            ("DIFFERENT in the cloud", one.differing),
+            ("not comparable", one.unproven),
+            ("not there yet", one.missing),
+        ):
+            for span in spans:
+                yield f"  {span.first:,} to {span.last:,} {what}"
+    if not all(one.sound for one in found):
+        yield "NOT ok: the cloud holds other records under these numbers; see docs/tide.md, forked"
+    elif not all(one.whole for one in found):
+        yield "incomplete: what is there is the same, and something is not there yet"
+    else:
+        yield "ok: the cloud holds exactly what was journaled"
