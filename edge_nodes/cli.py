@@ -1,7 +1,7 @@
 """The command line of a site.
 
 `tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `archive`, `bundle`, `policy`, `lists`, `replay`,
-`decision`, `reasons`, `key`, `journal`.
+`decision`, `reasons`, `key`, `site`, `cloud`, `journal`.
 """
 
 import http.client
@@ -24,7 +24,7 @@ from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
-from edge_nodes import backtests, decisions, keyfile, policies
+from edge_nodes import backtests, cloudsites, decisions, keyfile, policies, sitekey
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
@@ -47,6 +47,8 @@ journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; 
 app.add_typer(journal_app, name="journal")
 app.add_typer(decisions.app, name="decision")
 app.add_typer(keyfile.app, name="key")
+app.add_typer(sitekey.app, name="site")
+app.add_typer(cloudsites.app, name="cloud")
 app.add_typer(policies.app, name="policy")
 app.add_typer(policies.lists_app, name="lists")
 app.command()(backtests.backtest)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,11 +20,11 @@ from serve_apps.ingest.ports import Keys, Quarantine
 from serve_apps.ingest.views import lane_view, site_view, sites_view
 from tidegate import __version__
 from tidegate.clock import Clock
-from tidegate.errors import InvalidError, NotFoundError, TidegateError
+from tidegate.errors import NotFoundError, TidegateError
 from tidegate.frames import MEDIA_TYPE, FrameError
 from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX
-from tidegate.problem import CONTENT_TYPE, refused, render
+from tidegate.problem import CONTENT_TYPE, BodyTooLargeError, MediaTypeError, refused, render
 from tidegate.records import Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer
 
@@ -70,18 +70,6 @@ class Backend:
         self._commits.shutdown()
 
 
-class MediaTypeError(InvalidError):
-    """A body of another type than the path takes."""
-
-    code = "UNSUPPORTED_MEDIA_TYPE"
-
-
-class BodyTooLargeError(InvalidError):
-    """A body beyond its bound."""
-
-    code = "BODY_TOO_LARGE"
-
-
 class CasesQuery(BaseModel):
     """Which cases to list."""
 
@@ -110,13 +98,15 @@ async def body_of(request: Request, media_type: str) -> bytes:
     return b"".join(parts)
 
 
-def build(backend: Backend, keyring: Keyring) -> FastAPI:
-    """Return the application."""
+def build(backend: Backend, keyring: Keyring, *beside: APIRouter) -> FastAPI:
+    """Return the application, with the routes of what stands beside ingest, such as its sites' identity."""
     app = FastAPI(title="Tidegate ingest", version=__version__, docs_url=None, redoc_url=None)
     _add_errors(app)
     _add_tide(app, backend)
     _add_views(app, backend, _need(keyring, Scope.READ))
     _add_health(app, backend, _need(keyring, Scope.METRICS))
+    for router in beside:
+        app.include_router(router)
     return app
 
 
@@ -136,14 +126,6 @@ def _answer(error: TidegateError, status: int | None = None) -> Response:
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(MediaTypeError)
-    async def _media_type(_request: Request, error: MediaTypeError) -> Response:
-        return _answer(error, 415)
-
-    @app.exception_handler(BodyTooLargeError)
-    async def _too_large(_request: Request, error: BodyTooLargeError) -> Response:
-        return _answer(error, 413)
-
     @app.exception_handler(FrameError)
     async def _no_head(_request: Request, error: FrameError) -> Response:
         return _answer(error, 403 if isinstance(error, UnwantedError) else 422)

@@ -108,7 +108,7 @@ def test_who_doesnt_speak_tls_is_refused(tmp_path: Path) -> None:
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        with pytest.raises(NoWayError, match="(?i)ssl"):
+        with pytest.raises(NoWayError, match=r"(?i)ssl"):
             post(f"https://127.0.0.1:{server.server_address[1]}", files.authority)
         server.shutdown()
         thread.join()
