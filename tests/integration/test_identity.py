@@ -30,7 +30,7 @@ from tidegate.clock import SystemClock
 from tidegate.errors import TidegateError
 from tidegate.frames import MEDIA_TYPE, OF_LANE, Origin, Signer, encode, packed
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.keys import KeyFile, Keyring, Scope, make_key
+from tidegate.keys import Keyring, parse_keys
 from tidegate.records import CHAIN_START, DECISION_BODY_BYTES, Kind, Lane, Record
 from tidegate.tide import FRAMES_PATH, Answer
 
@@ -88,11 +88,12 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     stream = SqliteStream(folder / "log.sqlite", CLOCK)
     for lane in (Lane.DECISIONS, Lane.EVENTS):
         stream.create(TOPICS[lane], 4)
-    secret, stored = make_key("anna", frozenset({Scope.SITES}), os.urandom)
-    (folder / "anna.key").write_text(f"{secret}\n")
+    (folder / "anna.key").write_text(
+        said(run("cloud", "key", "add", "anna", "--scope", "sites", "--data-dir", str(folder)))
+    )
     registry = Registry(register, CLOCK, os.urandom)
     backend = Backend(keys=registry, quarantine=quarantine, committer=Committer(stream, "c0", CLOCK), clock=CLOCK)
-    keyring = Keyring(KeyFile(keys=(stored,)))
+    keyring = Keyring(parse_keys("keys.json", (folder / "keys.json").read_bytes()))
     config = uvicorn.Config(
         build(backend, keyring, identity_router(registry, keyring)),
         host="127.0.0.1",
