@@ -354,8 +354,10 @@ def journal_show(
 
 def told(error: TidegateError) -> str:
     """Return an error for a person: where several things are wrong, a line each."""
+    if len(error.fields) <= 1:
+        return error.message
     head, all_of_it, tail = error.message.partition(joined(error.fields))
-    if len(error.fields) <= 1 or not all_of_it:
+    if not all_of_it:
         return error.message
     lines = [f"  {one.field}: {one.message}" for one in error.fields]
     return "\n".join(part for part in (head.rstrip(), *lines, tail.removeprefix("; ")) if part)

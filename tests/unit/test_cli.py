@@ -68,3 +68,4 @@ def test_several_things_that_are_wrong_are_told_a_line_each() -> None:
 
     assert told(several) == "a.csv:\n  line 2: value: no\n  line 7: list: none\nnothing was changed"
     assert told(ListsError("a.csv: line 2: no", fields=(FieldError("line 2", "no"),))) == "a.csv: line 2: no"
+    assert told(ListsError("a.csv: gone")) == "a.csv: gone"
