@@ -95,6 +95,6 @@ def test_the_cloud_has_keys_of_its_own(tmp_path: Path) -> None:
 
     assert parse_keys("keys", path.read_bytes()) == stored_in(path)
     found = Keyring(stored_in(path)).caller([(b"authorization", f"Bearer {secret}".encode())])
-    assert (found.name, found.scopes) == ("anna", {Scope.SITES})
+    assert (found.name, found.scopes) == ("anna", frozenset({Scope.SITES}))
     remove_from(path, "anna")
     assert stored_in(path).keys == ()
