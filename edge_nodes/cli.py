@@ -1,7 +1,7 @@
 """The command line of a site.
 
 `tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `archive`, `bundle`, `policy`, `lists`, `replay`,
-`decision`, `reasons`, `key`, `journal`, `cloud`.
+`decision`, `reasons`, `key`, `site`, `cloud`, `journal`.
 """
 
 import http.client
@@ -24,7 +24,7 @@ from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
-from edge_nodes import backtests, decisions, keyfile, policies
+from edge_nodes import backtests, cloudsites, decisions, keyfile, policies, sitekey
 from edge_nodes.cloud import cloud
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
@@ -49,11 +49,12 @@ journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; 
 app.add_typer(journal_app, name="journal")
 app.add_typer(decisions.app, name="decision")
 app.add_typer(keyfile.app, name="key")
+app.add_typer(sitekey.app, name="site")
+app.add_typer(cloudsites.app, name="cloud")
+cloudsites.app.add_typer(keyfile.cloud_app, name="key")
 app.add_typer(policies.app, name="policy")
 app.add_typer(policies.lists_app, name="lists")
 app.command()(backtests.backtest)
-cloud_app = typer.Typer(no_args_is_help=True, help="The cloud that sites send to.")
-app.add_typer(cloud_app, name="cloud")
 bundle_app = typer.Typer(no_args_is_help=True, help="The models that a site holds.")
 app.add_typer(bundle_app, name="bundle")
 
@@ -152,13 +153,13 @@ def run(context: typer.Context, config: Configs = None) -> None:
             _say("")
 
 
-@cloud_app.command("run")
+@cloudsites.app.command("run")
 def run_cloud(
-    folder: Annotated[Path, typer.Option("--dir", help="folder of registry, quarantine, log and keys")] = _CLOUD,
+    data_dir: Annotated[Path, typer.Option(help="folder of registry, quarantine, log and keys")] = _CLOUD,
     port: Annotated[int, typer.Option(min=1, max=65535, help="where sites send to, on 127.0.0.1")] = 8500,
 ) -> None:
     """Run a cloud on this machine until it is told to stop (Ctrl-C, SIGTERM)."""
-    with cloud(folder, port, _say) as running:
+    with cloud(data_dir, port, _say) as running:
         _say(f"ingest: {running.url}")
         try:
             signal.pause()

@@ -6,7 +6,6 @@ edge and cloud know each other by import path and by protocol alone.
 
 import http.client
 import json
-import os
 import secrets
 import threading
 import time
@@ -18,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_nodes.keyfile import write_private
+from edge_nodes.keyfile import add_to, cloud_keys, stored_in, write_private
 from edge_nodes.node import Cluster, Say, cluster, reaped, refused
 from tidegate.errors import SettingsError, TemporaryError
-from tidegate.keys import KeyFile, Scope, dump_keys, make_key, parse_keys
+from tidegate.keys import ANY_MERCHANT, Scope
 from tidegate.limits import SERVED_HEALTH_S
 
 HOST: Final = "127.0.0.1"
@@ -45,21 +44,19 @@ def operator_key(folder: Path) -> str:
     Raises:
         SettingsError: the file of keys is broken, or its operator's key isn't beside it.
     """
-    keys, shown = folder / "keys.json", folder / "operator.key"
-    stored = parse_keys(str(keys), keys.read_bytes()) if keys.exists() else KeyFile(keys=())
-    if OPERATOR in {key.name for key in stored.keys}:
+    keys, shown = cloud_keys(folder), folder / "operator.key"
+    if OPERATOR in {key.name for key in stored_in(keys).keys}:
         if not shown.exists():
             raise SettingsError(f"{shown}: the operator's key is gone; remove the key {OPERATOR!r} from {keys}")
         return shown.read_text()
-    secret, key = make_key(OPERATOR, frozenset(Scope), os.urandom)
+    secret = add_to(keys, OPERATOR, frozenset(Scope), frozenset({ANY_MERCHANT}))
     write_private(shown, secret.encode())
-    write_private(keys, dump_keys(KeyFile(keys=(*stored.keys, key))))
     return secret
 
 
 def configuration(folder: Path, port: int, python_path: str) -> dict[str, Any]:
     """Return what Serve is told to run."""
-    arguments = {"data_dir": str(folder), "keys": str(folder / "keys.json")}
+    arguments = {"data_dir": str(folder), "keys": str(cloud_keys(folder))}
     ingest = {
         "name": "ingest",
         "import_path": INGEST,

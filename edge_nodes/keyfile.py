@@ -1,4 +1,4 @@
-"""`tidegate key`: who may call a site. A key is shown once, when it is made; the site keeps its digest."""
+"""`tidegate key`, `tidegate cloud key`: who may call. A key is shown once, when it is made; its digest is kept."""
 
 import os
 from pathlib import Path
@@ -15,6 +15,9 @@ DEMO: Final = "demo"
 _PRIVATE: Final = 0o600
 
 app = typer.Typer(no_args_is_help=True, help="API keys of a site; a change counts from its next start on.")
+cloud_app = typer.Typer(no_args_is_help=True, help="API keys of the cloud; a change counts from its next start on.")
+DataDir = Annotated[Path, typer.Option(help="the cloud's data folder")]
+_CLOUD: Final = Path("var/cloud")
 
 
 def path_of(settings: SiteSettings) -> Path:
@@ -33,7 +36,11 @@ def stored(settings: SiteSettings) -> KeyFile:
     Raises:
         SettingsError: the file is broken.
     """
-    path = path_of(settings)
+    return stored_in(path_of(settings))
+
+
+def stored_in(path: Path) -> KeyFile:
+    """Return the keys of a file; none where there is no file. Raises as `stored`."""
     return parse_keys(str(path), path.read_bytes()) if path.exists() else KeyFile(keys=())
 
 
@@ -55,11 +62,16 @@ def add_key(settings: SiteSettings, name: str, scopes: frozenset[Scope], merchan
     Raises:
         SettingsError: there is a key of that name.
     """
-    keys = stored(settings).keys
+    return add_to(path_of(settings), name, scopes, merchants)
+
+
+def add_to(path: Path, name: str, scopes: frozenset[Scope], merchants: frozenset[str]) -> str:
+    """Make a key and store its digest in a file; raises as `add_key`."""
+    keys = stored_in(path).keys
     if name in {key.name for key in keys}:
         raise SettingsError(f"key {name!r} is there already; remove it first, or choose another name")
     secret, key = make_key(name, scopes, os.urandom, merchants)
-    write_private(path_of(settings), dump_keys(KeyFile(keys=(*keys, key))))
+    write_private(path, dump_keys(KeyFile(keys=(*keys, key))))
     return secret
 
 
@@ -69,10 +81,15 @@ def remove_key(settings: SiteSettings, name: str) -> None:
     Raises:
         NotFoundError: there is none of that name.
     """
-    keys = stored(settings).keys
+    remove_from(path_of(settings), name)
+
+
+def remove_from(path: Path, name: str) -> None:
+    """Forget a key of a file; raises as `remove_key`."""
+    keys = stored_in(path).keys
     if name not in {key.name for key in keys}:
-        raise NotFoundError(f"key {name!r}: this site has none of that name")
-    write_private(path_of(settings), dump_keys(KeyFile(keys=tuple(key for key in keys if key.name != name))))
+        raise NotFoundError(f"key {name!r}: there is none of that name in {path}")
+    write_private(path, dump_keys(KeyFile(keys=tuple(key for key in keys if key.name != name))))
 
 
 def demo_key(settings: SiteSettings) -> str:
@@ -117,7 +134,11 @@ def add(
 @app.command("list")
 def show(config: Configs = None) -> None:
     """Show who has a key, and for what."""
-    for key in stored(load(config)).keys:
+    _show(stored(load(config)))
+
+
+def _show(keys: KeyFile) -> None:
+    for key in keys.keys:
         typer.echo(f"{key.name:32} {','.join(sorted(key.scopes)):32} {','.join(sorted(key.merchants))}")
 
 
@@ -125,3 +146,30 @@ def show(config: Configs = None) -> None:
 def remove(name: Annotated[str, typer.Argument()], config: Configs = None) -> None:
     """Forget a key: whoever has it is a stranger from the site's next start on."""
     remove_key(load(config), name)
+
+
+@cloud_app.command("add")
+def cloud_add(
+    name: Annotated[str, typer.Argument(help="whose key it is: lower case letters, digits, dashes")],
+    scope: Annotated[list[Scope], typer.Option(help="what it may do; several are several options")],
+    data_dir: DataDir = _CLOUD,
+) -> None:
+    """Make a key and show it, once."""
+    typer.echo(add_to(cloud_keys(data_dir), name, frozenset(scope), frozenset({ANY_MERCHANT})))
+
+
+@cloud_app.command("list")
+def cloud_list(data_dir: DataDir = _CLOUD) -> None:
+    """Show who has a key, and for what."""
+    _show(stored_in(cloud_keys(data_dir)))
+
+
+@cloud_app.command("remove")
+def cloud_remove(name: Annotated[str, typer.Argument()], data_dir: DataDir = _CLOUD) -> None:
+    """Forget a key: whoever has it is a stranger from the cloud's next start on."""
+    remove_from(cloud_keys(data_dir), name)
+
+
+def cloud_keys(data_dir: Path) -> Path:
+    """Return where the cloud's keys are stored."""
+    return data_dir / "keys.json"

@@ -16,6 +16,7 @@ from tidegate.limits import TIDE_WHY_CHARS_MAX
 from tidegate.payment import holds_card_number
 
 SITES_PATH: Final = "/v1/sites"
+REGISTRY_PATH: Final = "/v1/registry"
 _MARK: Final = "tgt_"
 _SECRET_BYTES: Final = 32
 _PUBLIC_BYTES: Final = 32
@@ -123,6 +124,14 @@ class RegisteredAnswer(_Told):
     revoked_by: str | None
     why: str | None
     keys: Annotated[list[KeyAnswer], Field(description="the newest first")]
+
+
+class RegistryPage(_Told):
+    """Sites by their names."""
+
+    data: list[RegisteredAnswer]
+    has_more: bool
+    next_cursor: str | None
 
 
 def new_token(entropy: Entropy) -> str:

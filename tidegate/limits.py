@@ -187,6 +187,11 @@ TRIALS_MAX: Final = 200  # of one search: more find what these weeks, not the ne
 SUBMIT_ATTEMPTS_MAX: Final = 60  # a minute: a cluster's job agent comes up seconds after the rest of it
 SUBMIT_PAUSE_S: Final = 1.0
 
+# --- A cloud's own authority. ---
+AUTHORITY_DAYS: Final = 365  # sites are handed its file by a person: once a year is seldom, ten years is for ever
+CERTIFICATE_DAYS: Final = 90  # of a server, as public authorities have it; made anew when a third is left
+AUTHORITY_EARLY_MINUTES: Final = 60  # a certificate is valid before it is made: clocks differ
+
 # --- The cloud's log. ---
 LOG_MESSAGE_BYTES_MAX: Final = 960 * KIB  # a frame of the largest size with room; a Kafka client takes 1,000,000 untold
 LOG_COMMIT_BYTES_MAX: Final = 8 * MIB  # nine of the largest frames: a commit takes a fraction of a second

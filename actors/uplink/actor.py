@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from actors.uplink.disk import PosixFile, read_key
+from actors.uplink.disk import PosixFile, WatchedKey, read_key
 from actors.uplink.https import HttpsCarrier
 from actors.uplink.key import signer_of
 from actors.uplink.ports import Journal
@@ -34,6 +34,7 @@ class UplinkActor:
     def __init__(self, settings_json: str, open_journal: Open) -> None:
         settings = SiteSettings.model_validate_json(settings_json)
         self._stopping = threading.Event()
+        self._key, self._key_name = WatchedKey(Path(settings.uplink.key)), settings.uplink.key
         self._uplink = _made(settings, open_journal)
         self._thread = threading.Thread(target=self._run, name="uplink")
         self._thread.start()
@@ -56,6 +57,7 @@ class UplinkActor:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._sign_anew()
                 pause_s = self._uplink.step()
             except TidegateError as error:  # told and tried again: the journal is whole, whatever it is
                 _LOG.exception("the uplink can't go on for now")
@@ -64,6 +66,12 @@ class UplinkActor:
                 _LOG.exception("the uplink ends and is started again")
                 os._exit(1)
             self._stopping.wait(pause_s)
+
+    def _sign_anew(self) -> None:
+        """Sign with the key that has taken the place of the one before, where one has."""
+        pem = self._key.fresh()
+        if pem is not None:
+            self._uplink.sign_with(signer_of(pem, self._key_name))
 
 
 def _made(settings: SiteSettings, open_journal: Open) -> Uplink:

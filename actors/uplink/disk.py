@@ -54,6 +54,37 @@ def read_key(path: Path) -> bytes:
     return pem
 
 
+class WatchedKey:
+    """A private key's file, read again where another has taken its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+
+    def fresh(self) -> bytes | None:
+        """Return the key, where it is another than the last time; None: it is the same, or is just away.
+
+        Raises:
+            SettingsError: there never was one, or others may read it.
+        """
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None if self._seen else read_key(self._path)
+        seen = (found.st_ino, found.st_mtime_ns)
+        if seen == self._seen:
+            return None
+        pem = read_key(self._path)
+        self._seen = seen
+        return pem
+
+
+def promote(beside: Path, path: Path) -> None:
+    """Put a file in the place of another, durably: after a crash it is the old one or the new."""
+    beside.replace(path)
+    _sync(path.parent)
+
+
 def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -6,6 +6,7 @@ address says https: against the authority of the configuration, or the system's.
 
 import http.client
 import ssl
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,11 +36,18 @@ class HttpsCarrier:
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, media_type: str) -> Reply:
-        """Send a request and wait for the answer."""
-        headers = {"content-type": media_type, "content-length": str(len(body))}
+        """Send a body and wait for the answer."""
+        return self.ask("POST", path, body, {"content-type": media_type})
+
+    def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send a request and wait for the answer. Blocks, for a bounded time.
+
+        Raises:
+            NoWayError: no whole answer came.
+        """
         try:
             connection = self._connection = self._connection or self._connect()
-            connection.request("POST", self._prefix + path, body, headers)
+            connection.request(method, self._prefix + path, body, {**headers, "content-length": str(len(body))})
             response = connection.getresponse()
             data = response.read(TIDE_ANSWER_BYTES_MAX + 1)
         except _FAILURES as error:

@@ -112,6 +112,11 @@ class Uplink:
         self._saved: tuple[int, bytes] = (0, b"")
         self.standing = Standing()
 
+    def sign_with(self, signer: Signer) -> None:
+        """Sign with another key from now on, and ask again at once where the one before was refused."""
+        self._signer = signer
+        self._patience.until_us = 0
+
     def step(self) -> float:
         """Send one request, where there is something to send and a way; return how many seconds to wait then."""
         now_us = self._clock.now_us()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,11 +15,9 @@ from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.committer import Brought, Committer, Holding, Origin, Outcome
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.grouping import Grouping
-from serve_apps.ingest.identity import identity_router
 from serve_apps.ingest.ingest import Meter, let_in
 from serve_apps.ingest.intake import UnwantedError, admit_head
 from serve_apps.ingest.ports import Keys, Quarantine
-from serve_apps.ingest.registry import Registry
 from serve_apps.ingest.views import lane_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
 from tidegate import __version__
@@ -91,14 +89,15 @@ class CasesQuery(BaseModel):
     site: Annotated[str | None, Field(max_length=32)] = None
 
 
-def build(backend: Backend, registry: Registry, keyring: Keyring) -> FastAPI:
-    """Return the application."""
+def build(backend: Backend, keyring: Keyring, *beside: APIRouter) -> FastAPI:
+    """Return the application, with the routes of what stands beside ingest, such as its sites' identity."""
     app = FastAPI(title="Tidegate ingest", version=__version__, docs_url=None, redoc_url=None)
     _add_errors(app)
-    app.include_router(identity_router(registry, keyring))
     _add_tide(app, backend)
     _add_views(app, backend, _need(keyring, Scope.READ))
     _add_health(app, backend, _need(keyring, Scope.METRICS))
+    for router in beside:
+        app.include_router(router)
     return app
 
 

@@ -13,6 +13,7 @@ from ray.serve import Application
 
 from serve_apps.ingest.app import Backend, build
 from serve_apps.ingest.committer import TOPICS, Committer
+from serve_apps.ingest.identity import identity_router
 from serve_apps.ingest.registry import Registry
 from serve_apps.ingest.settings import IngestSettings, ingest_settings
 from serve_apps.ingest.sqlite import SqliteQuarantine, SqliteRegister
@@ -59,7 +60,8 @@ class Ingest:
         committer = Committer(self._stream, COMMITTER, clock)
         self._backend = Backend(keys=registry, quarantine=self._quarantine, committer=committer, clock=clock)
         keys = Path(settings.keys)
-        self._application = build(self._backend, registry, Keyring(parse_keys(str(keys), keys.read_bytes())))
+        keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
+        self._application = build(self._backend, keyring, identity_router(registry, keyring))
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 - Serve's own name, an ASGI application
         """Return what answers."""

@@ -15,6 +15,7 @@ from serve_apps.ingest.ports import SiteKey
 from serve_apps.ingest.registry import Made, Registered, Registry
 from tidegate.clock import rfc3339
 from tidegate.enrolment import (
+    REGISTRY_PATH,
     SITES_PATH,
     Enrolment,
     KeyAnswer,
@@ -22,6 +23,7 @@ from tidegate.enrolment import (
     KeyState,
     NewSite,
     RegisteredAnswer,
+    RegistryPage,
     Revocation,
     Rotation,
     SiteName,
@@ -34,7 +36,6 @@ from tidegate.problem import CONTENT_TYPE, invalid
 
 _SITE: Final = SITES_PATH + "/{site}"
 _JSON: Final = "application/json"
-_REGISTRY: Final = "/v1/registry"
 
 M = TypeVar("M", bound=BaseModel)
 Site = Annotated[SiteName, Path(description="the site's name")]
@@ -48,14 +49,6 @@ class PageQuery(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS_MAX)] = 50
     cursor: Annotated[SiteName | None, Field(description="`next_cursor` of the page before")] = None
-
-
-class SitesAnswer(BaseModel):
-    """Sites by their names."""
-
-    data: list[RegisteredAnswer]
-    has_more: bool
-    next_cursor: str | None
 
 
 def identity_router(registry: Registry, keyring: Keyring) -> APIRouter:
@@ -129,12 +122,12 @@ def _add_sites(router: APIRouter, registry: Registry, operator: Any) -> None:  #
     def token(_caller: operator, site: Site) -> TokenAnswer:
         return _token(site, registry.token(site))
 
-    @router.get(_REGISTRY, summary="Who is enrolled: sites by their names", responses=_REFUSED)
-    def registered(_caller: operator, asked: Annotated[PageQuery, Query()]) -> SitesAnswer:
+    @router.get(REGISTRY_PATH, summary="Who is enrolled: sites by their names", responses=_REFUSED)
+    def registered(_caller: operator, asked: Annotated[PageQuery, Query()]) -> RegistryPage:
         found = registry.sites(after=asked.cursor or "", items=asked.limit + 1)
         more = len(found) > asked.limit
         page = [_site(each) for each in found[: asked.limit]]
-        return SitesAnswer(data=page, has_more=more, next_cursor=page[-1].site if more else None)
+        return RegistryPage(data=page, has_more=more, next_cursor=page[-1].site if more else None)
 
     @router.get(_SITE + "/keys", summary="A site's keys, the newest first, and its token", responses=_REFUSED)
     def one(_caller: operator, site: Site) -> RegisteredAnswer:

@@ -1,7 +1,6 @@
 """The cloud's side of `tests.bench.tide`: ingest's application over a log, and a path that takes JSON rows instead."""
 
 import json
-import os
 import sys
 import tempfile
 import threading
@@ -12,9 +11,8 @@ from fastapi import FastAPI, Request
 
 from serve_apps.ingest.app import Backend, build
 from serve_apps.ingest.committer import TOPICS, Committer
-from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine, MemoryRegister
+from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
-from serve_apps.ingest.registry import Registry
 from serve_apps.plumbing.stream.ports import Message, Stream
 from tests.bench.stream import KINDS
 from tidegate.clock import SystemClock
@@ -43,8 +41,7 @@ def main() -> None:
         keys = MemoryKeys(SiteKey(key, site, bytes.fromhex(public), 0))
         committer = Committer(stream, "c0", clock)
         backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=clock)
-        registry = Registry(MemoryRegister(), clock, os.urandom)
-        app = build(backend, registry, Keyring(KeyFile(keys=())))
+        app = build(backend, Keyring(KeyFile(keys=())))
         _add_rows(app, stream)
         server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
         threading.Thread(target=_tell, args=(server, pids), daemon=True).start()

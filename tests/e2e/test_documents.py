@@ -37,6 +37,9 @@ NOT_RUN: Final = {
     "tidegate train --archive ": "rests on it as well; tests/integration/test_training_job.py has one",
     "tidegate tune ": "is dozens of trainings one after another; tests/unit/training/test_search.py has its parts",
     "tidegate train --params ": "rests on what that finds",
+    "tidegate site ": "asks a cloud that isn't here; tests/integration/test_identity.py runs them all",
+    "tidegate cloud site ": "is the operators' side of the same",
+    "tidegate cloud key add ": "makes the key that those take; tests/integration/test_identity.py runs it, too",
 }
 LAST: Final = "tidegate run"  # takes the port of the site that `make up` started, and so waits until that one has ended
 KEYS: Final = {"outcome", "risk_score", "risk_level", "probability", "reasons", "mode", "bundle", "features_as_of"}

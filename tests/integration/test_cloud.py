@@ -90,7 +90,7 @@ def _free_port() -> int:
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     port, folder = _free_port(), tmp_path / "cloud"
-    command = [sys.executable, "-m", "edge_nodes.cli", "cloud", "run", "--dir", str(folder), "--port", str(port)]
+    command = [sys.executable, "-m", "edge_nodes.cli", "cloud", "run", "--data-dir", str(folder), "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TIDEGATE_TEST_CLOUD": str(folder)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None

@@ -15,9 +15,8 @@ import uvicorn
 from actors.uplink.key import new_key, signer_of
 from serve_apps.ingest.app import Backend, build
 from serve_apps.ingest.committer import TOPICS, Committer
-from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine, MemoryRegister
+from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
-from serve_apps.ingest.registry import Registry
 from serve_apps.plumbing.stream.sqlite import SqliteStream
 from tests.integration.tides import CLOCK, Site, opened
 from tidegate.frames import MEDIA_TYPE, OF_LANE, Head, Origin, SignedHead, Signer, encode, packed, parse, records
@@ -76,8 +75,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     keys, (secret, stored) = MemoryKeys(), make_key("operator", frozenset(Scope), os.urandom)
     committer = Committer(stream, "c0", CLOCK)
     backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
-    registry = Registry(MemoryRegister(), CLOCK, os.urandom)
-    app = build(backend, registry, Keyring(KeyFile(keys=(stored,))))
+    app = build(backend, Keyring(KeyFile(keys=(stored,))))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -86,7 +86,7 @@ def _tidegate(words: list[str]) -> None:
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     if command.context_settings.get("ignore_unknown_options"):  # the rest is the training job's
         known |= set(re.findall(r"--[a-z-]+", parser(dt.date(2026, 11, 24)).format_help()))
-    assert [word for word in rest if word.startswith("-") and word.split("=")[0] not in known] == []
+    assert [word for word in rest if word.startswith("-") and word.split("=")[0] not in {*known, "-"}] == []
 
 
 def _python(words: list[str]) -> None:

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from edge_nodes.keyfile import add_key, demo_key, path_of, prepare_keys, remove_key, stored
+from edge_nodes.keyfile import (
+    add_key,
+    add_to,
+    cloud_keys,
+    demo_key,
+    path_of,
+    prepare_keys,
+    remove_from,
+    remove_key,
+    stored,
+    stored_in,
+)
 from tidegate.errors import NotFoundError, SettingsError, UnauthenticatedError
 from tidegate.keys import ANY_MERCHANT, Keyring, Scope, parse_keys
 from tidegate.settings import SiteSettings
@@ -76,3 +87,14 @@ def test_a_broken_key_file_is_refused_by_name(site: SiteSettings) -> None:
     path_of(site).write_text('{"version": 2, "keys": []}')
     with pytest.raises(SettingsError, match=r"keys\.json: .*version"):
         stored(site)
+
+
+def test_the_cloud_has_keys_of_its_own(tmp_path: Path) -> None:
+    path = cloud_keys(tmp_path / "cloud")
+    secret = add_to(path, "anna", frozenset({Scope.SITES}), ALL)
+
+    assert parse_keys("keys", path.read_bytes()) == stored_in(path)
+    found = Keyring(stored_in(path)).caller([(b"authorization", f"Bearer {secret}".encode())])
+    assert (found.name, found.scopes) == ("anna", frozenset({Scope.SITES}))
+    remove_from(path, "anna")
+    assert stored_in(path).keys == ()
