@@ -31,6 +31,7 @@ from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import Site, check_job, shelf_of, site, train, training_cluster, tune
+from edge_nodes.proof import proof_lines, proven
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError, joined
@@ -359,8 +360,8 @@ def journal_verify(
     if against is not None:
         if key_file is None:
             raise SettingsError("--key-file: needed with --against")
-        found = list(prove(Tail(disk), views.asking(against, key_file, authority, owner_of(disk))))
-        for line in lines(found):
+        found = proven(disk, against, key_file, authority)
+        for line in proof_lines(found):
             _say(line)
         raise typer.Exit(0 if all(one.whole for one in found) else 1)
     in_use = holder_of(folder / LOCK) is not None

@@ -4,16 +4,21 @@ The cloud computed its hashes from the records it was sent; here they are comput
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
+from actors.journal.ports import Disk
 from actors.journal.tail import Tail
+from edge_nodes.upstream import Cloud, CloudError, read_api_key
+from tidegate.errors import NotFoundError
 from tidegate.ids import EpochId
 from tidegate.limits import FRAME_RECORDS_MAX, TIDE_PASSAGE_BYTES_MAX
 from tidegate.passages import UNKNOWN, Span, missing
 from tidegate.records import SCHEMAS, Lane
+from tidegate.tide import LaneAnswer, RangeAnswer, lane_path
 
 LANES: Final = tuple(SCHEMAS)
-Ask = Callable[[EpochId, Lane], dict[str, Any] | None]
+Ask = Callable[[EpochId, Lane], LaneAnswer | None]
 """Returns the cloud's view of a lane: its ranges with their hashes; None: nothing came of the epoch."""
 
 
@@ -43,6 +48,31 @@ class LaneProof(NamedTuple):
         return not self.differing
 
 
+def proven(disk: Disk, url: str, key_file: Path, authority: Path | None) -> list[LaneProof]:
+    """Return what is found of a journal against the cloud at an address.
+
+    Raises:
+        CloudError, TemporaryError, SettingsError: the cloud can't be asked; `edge_nodes.upstream`.
+        NotFoundError: there is no journal.
+    """
+    tail = Tail(disk)
+    tail.refresh(everything=True)
+    whose = tail.whose()
+    if whose is None:
+        raise NotFoundError("no journal is here: name the folder that holds its epochs")
+    cloud = Cloud(url, authority=str(authority or ""), key=read_api_key(key_file))
+
+    def ask(epoch: EpochId, lane: Lane) -> LaneAnswer | None:
+        try:
+            return cloud.get(lane_path(*whose, epoch, int(lane)), LaneAnswer)
+        except CloudError as error:
+            if error.code == NotFoundError.code:
+                return None
+            raise
+
+    return list(prove(tail, ask))
+
+
 def prove(tail: Tail, ask: Ask) -> Iterator[LaneProof]:
     """Yield what is found of each lane of each epoch, oldest first."""
     tail.refresh(everything=True)
@@ -51,21 +81,21 @@ def prove(tail: Tail, ask: Ask) -> Iterator[LaneProof]:
             last = tail.last(epoch, lane)
             view = ask(epoch, lane)
             if last or view:
-                yield _lane(tail, epoch, lane, last, (view or {}).get("ranges", []))
+                yield _lane(tail, epoch, lane, last, view.ranges if view else [])
 
 
-def _lane(tail: Tail, epoch: EpochId, lane: Lane, last: int, ranges: list[dict[str, Any]]) -> LaneProof:
+def _lane(tail: Tail, epoch: EpochId, lane: Lane, last: int, ranges: list[RangeAnswer]) -> LaneProof:
     same, differing, unproven = 0, [], []
     for told in ranges:
-        span = Span(told["first"], told["last"])
+        span = Span(told.first, told.last)
         found = _hashes(tail, epoch, lane, span) if span.last <= last else None
-        if found == (told["before"], told["after"]) and UNKNOWN.hex() not in found:
+        if found == (told.before, told.after) and UNKNOWN.hex() not in found:
             same += span.last - span.first + 1
-        elif span.last > last or found not in {None, (told["before"], told["after"])}:
+        elif span.last > last or found not in {None, (told.before, told.after)}:
             differing.append(span)
         else:
             unproven.append(span)
-    covered = tuple(Span(told["first"], told["last"]) for told in ranges)
+    covered = tuple(Span(told.first, told.last) for told in ranges)
     return LaneProof(epoch, lane, last, same, tuple(differing), tuple(unproven), missing(covered, last))
 
 
@@ -83,7 +113,7 @@ def _hashes(tail: Tail, epoch: EpochId, lane: Lane, span: Span) -> tuple[str, st
     return before, after
 
 
-def lines(found: list[LaneProof]) -> Iterator[str]:
+def proof_lines(found: list[LaneProof]) -> Iterator[str]:
     """Yield what was found in words, the last line being the sum of it."""
     for one in found:
         yield f"{one.epoch} L{one.lane:d}  {one.journaled:,} journaled, {one.same:,} in the cloud and the same"

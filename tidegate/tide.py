@@ -70,3 +70,25 @@ class Answer(_Told):
     """How large the next request may be."""
     retry_after_ms: Annotated[int, Field(ge=0, le=TIDE_RETRY_MS_MAX)] = 0
     """How long to wait before it; add up to half of it by chance."""
+
+
+class RangeAnswer(_Told):
+    """Records that the cloud has, and the lane's running hash before and after them, in hex digits."""
+
+    first: _Seq
+    last: _Seq
+    before: str
+    after: str
+
+
+class LaneAnswer(_Told):
+    """What the cloud has of one lane, for who compares it with a journal."""
+
+    through: int
+    last: int
+    ranges: list[RangeAnswer]
+
+
+def lane_path(site: str, gate: str, epoch: str, lane: int | str) -> str:
+    """Return where a LaneAnswer is asked for."""
+    return f"/v1/sites/{site}/gates/{gate}/epochs/{epoch}/lanes/{lane}"

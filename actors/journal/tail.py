@@ -31,7 +31,7 @@ from actors.journal.layout import (
 from actors.journal.ports import Disk
 from actors.journal.segment import Stretch, heads, stretches
 from actors.journal.shelf import Shelf
-from tidegate.ids import EpochId
+from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import APPEND_BYTES_MAX, MIB
 from tidegate.passages import Head, Passage
 from tidegate.records import DECISION, Lane
@@ -170,6 +170,15 @@ class Tail:
     def epochs(self) -> tuple[EpochId, ...]:
         """Return the epochs, oldest first; the last is the one a gate writes to."""
         return tuple(self._names)
+
+    def whose(self) -> tuple[SiteId, GateId] | None:
+        """Return whose journal it is; None: no segment says it."""
+        for epoch, numbers in self._numbers.items():
+            for number in numbers:
+                header = self._header(self._names[epoch], number)
+                if header is not None:
+                    return header.site, header.gate
+        return None
 
     def durable_pos(self) -> int:
         """Return the position up to which the newest epoch is durable; 0: nothing of it is."""

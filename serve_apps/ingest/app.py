@@ -28,7 +28,7 @@ from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX, TIDE_TIMEOUT_S
 from tidegate.problem import CONTENT_TYPE, refused, render
 from tidegate.records import Lane
-from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer
+from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, LaneAnswer, lane_path
 
 
 class Backend:
@@ -181,12 +181,13 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
         return view
 
     @app.get(
-        "/v1/sites/{site}/gates/{gate}/epochs/{epoch}/lanes/{lane}",
+        lane_path("{site}", "{gate}", "{epoch}", "{lane}"),
         summary="The ranges of one lane with their hashes: what a site compares with its journal",
         responses=told,
-        response_model=None,
     )
-    async def lane(_caller: reader, site: str, gate: str, epoch: str, lane: Annotated[int, Field(ge=0, le=3)]) -> Any:  # noqa: ANN401
+    async def lane(
+        _caller: reader, site: str, gate: str, epoch: str, lane: Annotated[int, Field(ge=0, le=3)]
+    ) -> LaneAnswer:
         held = (await backend.holdings()).get(Origin(site, gate, epoch))
         if held is None:
             raise NotFoundError("epoch: nothing came of it; GET /v1/sites/{site} lists what did")

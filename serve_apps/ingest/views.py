@@ -8,6 +8,7 @@ from serve_apps.ingest.ranges import Ranges
 from tidegate.clock import rfc3339
 from tidegate.limits import SECOND_US, TIDE_SPANS_TOLD_MAX
 from tidegate.records import Lane
+from tidegate.tide import LaneAnswer, RangeAnswer
 
 Holdings = Mapping[Origin, Holding]
 
@@ -26,10 +27,13 @@ def site_view(holdings: Holdings, site: str, now_us: int) -> dict[str, Any] | No
     return _summary(mine, site, now_us) | {"epochs": epochs}
 
 
-def lane_view(ranges: Ranges) -> dict[str, Any]:
+def lane_view(ranges: Ranges) -> LaneAnswer:
     """Return the ranges of a lane with their hashes."""
-    told = [{"first": r.first, "last": r.last, "before": r.before.hex(), "after": r.after.hex()} for r in ranges.ranges]
-    return {"through": ranges.through, "last": ranges.last, "ranges": told}
+    told = [
+        RangeAnswer(first=one.first, last=one.last, before=one.before.hex(), after=one.after.hex())
+        for one in ranges.ranges
+    ]
+    return LaneAnswer(through=ranges.through, last=ranges.last, ranges=told)
 
 
 def _summary(holdings: Holdings, site: str, now_us: int) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
 from actors.uplink.key import new_key, signer_of
+from edge_nodes.cli import app
 from serve_apps.ingest.app import Backend, build
 from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
@@ -217,6 +219,28 @@ def test_a_torn_request_is_answered_frame_by_frame(cloud: Cloud, enrolled: Calla
 
     assert [r["status"] for r in told["results"]] == ["committed", "refused"]
     assert told["results"][1]["reason"] == "malformed"
+
+
+def test_a_journal_is_proven_against_what_the_cloud_holds(
+    cloud: Cloud, enrolled: Callable[[str], Site], tmp_path: Path
+) -> None:
+    site = enrolled("s1")
+    key = tmp_path / "operator.key"
+    key.write_text(cloud.key)
+    key.chmod(0o600)
+    command = ["journal", "verify", str(tmp_path / "s1" / "journal"), "--against", cloud.url, "--key-file", str(key)]
+    site.decide(5)
+    site.journal.commit()
+
+    nothing = CliRunner().invoke(app, command)
+    site.until_sent()
+    whole = CliRunner().invoke(app, command)
+    site.decide(1)
+    behind = CliRunner().invoke(app, command)
+
+    assert (nothing.exit_code, whole.exit_code, behind.exit_code) == (1, 0, 1)
+    assert whole.output.splitlines()[-1] == "ok: the cloud holds exactly what was journaled"
+    assert "  6 to 6 not there yet" in behind.output
 
 
 @pytest.mark.parametrize("path", ["/v1/sites", "/v1/sites/s1", "/v1/quarantine", "/metrics"])

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from actors.journal.tail import Tail
-from edge_nodes.proof import LaneProof, lines, prove
+from edge_nodes.proof import LaneProof, proof_lines, prove
 from tests.unit.journal.conftest import Rig
 from tidegate.passages import Span
 from tidegate.records import CHAIN_START, Lane, chain
+from tidegate.tide import LaneAnswer, RangeAnswer
 
 
 @pytest.fixture
@@ -28,17 +29,16 @@ def chains(rig: Rig, lane: Lane) -> list[bytes]:
     return made
 
 
-def view(rig: Rig, lane: Lane, *spans: tuple[int, int]) -> dict[str, Any]:
+def view(rig: Rig, lane: Lane, *spans: tuple[int, int]) -> LaneAnswer:
     known = chains(rig, lane)
-    return {
-        "ranges": [
-            {"first": a, "last": b, "before": known[a - 1].hex(), "after": known[min(b, len(known) - 1)].hex()}
-            for a, b in spans
-        ]
-    }
+    ranges = [
+        RangeAnswer(first=a, last=b, before=known[a - 1].hex(), after=known[min(b, len(known) - 1)].hex())
+        for a, b in spans
+    ]
+    return LaneAnswer(through=0, last=0, ranges=ranges)
 
 
-def proven(rig: Rig, **told: dict[str, Any]) -> dict[Lane, LaneProof]:
+def proven(rig: Rig, **told: LaneAnswer) -> dict[Lane, LaneProof]:
     found = prove(Tail(rig.disk), lambda _epoch, lane: told.get(lane.name))
     return {one.lane: one for one in found}
 
@@ -49,7 +49,7 @@ def test_a_cloud_that_has_everything_has_exactly_what_was_journaled(site: Any) -
     found = proven(rig, DECISIONS=view(rig, Lane.DECISIONS, (1, 20)), EVENTS=view(rig, Lane.EVENTS, (1, 1)))
 
     assert all(one.whole and one.sound for one in found.values())
-    assert list(lines(list(found.values())))[-1].startswith("ok:")
+    assert list(proof_lines(list(found.values())))[-1].startswith("ok:")
 
 
 def test_what_is_not_there_yet_is_named_and_is_no_difference(site: Any) -> None:
@@ -59,19 +59,19 @@ def test_what_is_not_there_yet_is_named_and_is_no_difference(site: Any) -> None:
 
     assert (found.sound, found.whole, found.same) == (True, False, 9)
     assert found.missing == (Span(6, 8), Span(13, 20))
-    assert list(lines([found]))[-1].startswith("incomplete:")
+    assert list(proof_lines([found]))[-1].startswith("incomplete:")
 
 
 @pytest.mark.parametrize("what", ["another record within", "more than was journaled"])
 def test_what_differs_is_told(site: Any, what: str) -> None:
     rig, _ = site
     told = view(rig, Lane.DECISIONS, (1, 20) if what == "another record within" else (1, 21))
-    told["ranges"][0]["after"] = "0" * 64
+    told = told.model_copy(update={"ranges": [told.ranges[0].model_copy(update={"after": "0" * 64})]})
 
     found = proven(rig, DECISIONS=told)[Lane.DECISIONS]
 
     assert found.differing == (Span(1, 20 if what == "another record within" else 21),)
-    assert list(lines([found]))[-1].startswith("NOT ok:")
+    assert list(proof_lines([found]))[-1].startswith("NOT ok:")
 
 
 def test_a_cloud_that_nothing_came_to_lacks_everything(site: Any) -> None:
