@@ -16,7 +16,7 @@ _PRIVATE: Final = 0o600
 
 app = typer.Typer(no_args_is_help=True, help="API keys of a site; a change counts from its next start on.")
 cloud_app = typer.Typer(no_args_is_help=True, help="API keys of the cloud; a change counts from its next start on.")
-DataDir = Annotated[Path, typer.Option(help="the cloud's data folder")]
+CloudDir = Annotated[Path, typer.Option("--dir", help="folder of registry, quarantine, log and keys")]
 _CLOUD: Final = Path("var/cloud")
 
 
@@ -152,24 +152,24 @@ def remove(name: Annotated[str, typer.Argument()], config: Configs = None) -> No
 def cloud_add(
     name: Annotated[str, typer.Argument(help="whose key it is: lower case letters, digits, dashes")],
     scope: Annotated[list[Scope], typer.Option(help="what it may do; several are several options")],
-    data_dir: DataDir = _CLOUD,
+    folder: CloudDir = _CLOUD,
 ) -> None:
     """Make a key and show it, once."""
-    typer.echo(add_to(cloud_keys(data_dir), name, frozenset(scope), frozenset({ANY_MERCHANT})))
+    typer.echo(add_to(cloud_keys(folder), name, frozenset(scope), frozenset({ANY_MERCHANT})))
 
 
 @cloud_app.command("list")
-def cloud_list(data_dir: DataDir = _CLOUD) -> None:
+def cloud_list(folder: CloudDir = _CLOUD) -> None:
     """Show who has a key, and for what."""
-    _show(stored_in(cloud_keys(data_dir)))
+    _show(stored_in(cloud_keys(folder)))
 
 
 @cloud_app.command("remove")
-def cloud_remove(name: Annotated[str, typer.Argument()], data_dir: DataDir = _CLOUD) -> None:
+def cloud_remove(name: Annotated[str, typer.Argument()], folder: CloudDir = _CLOUD) -> None:
     """Forget a key: whoever has it is a stranger from the cloud's next start on."""
-    remove_from(cloud_keys(data_dir), name)
+    remove_from(cloud_keys(folder), name)
 
 
-def cloud_keys(data_dir: Path) -> Path:
+def cloud_keys(folder: Path) -> Path:
     """Return where the cloud's keys are stored."""
-    return data_dir / "keys.json"
+    return folder / "keys.json"

@@ -120,6 +120,7 @@ class Registry:
             InvalidError: the key is none, or the proof isn't its.
         """
         public = _public(asked.public_key)
+        _tokened_site(self._register, name, asked.token, self._clock.now_us())  # strangers keep nobody from changing it
         with self._register.change() as draft:
             now_us = self._clock.now_us()
             site = _tokened_site(draft, name, asked.token, now_us)
@@ -144,6 +145,7 @@ class Registry:
             InvalidError: the new key is none, or the proof isn't its.
         """
         public = _public(asked.public_key)
+        _own(self._register, name, asked.key, self._clock.now_us())  # as above
         with self._register.change() as draft:
             now_us = self._clock.now_us()
             old = _own(draft, name, asked.key, now_us)
@@ -203,9 +205,9 @@ def _need(register: Register, name: str) -> SiteEntry:
     return site
 
 
-def _tokened_site(draft: Draft, name: str, token: str, now_us: int) -> SiteEntry:
+def _tokened_site(register: Register, name: str, token: str, now_us: int) -> SiteEntry:
     """Return the site for which a token was made last, whether it was used or not."""
-    site = draft.site(name)  # whether there is one learns nobody without a token
+    site = register.site(name)  # whether there is one learns nobody without a token
     if site is None or site.token != digest(token):
         raise TokenError(f"token: it isn't the one that was made last for a site of that name; {_ASK}")
     if not site.token_key and now_us >= site.token_until_us:
@@ -250,8 +252,8 @@ def _valid(key: SiteKey, now_us: int) -> SiteKey:
     return known
 
 
-def _own(draft: Draft, name: str, key: str, now_us: int) -> SiteKey:
-    found = draft.key(key)
+def _own(register: Register, name: str, key: str, now_us: int) -> SiteKey:
+    found = register.key(key)
     if found is None or found.site != name:
         raise KeyRefusedError("key: it isn't one of this site's; enrol: tidegate site enrol")
     return _valid(found, now_us)

@@ -133,6 +133,18 @@ def test_a_token_is_good_for_its_site_alone(registry: Registry, site: str) -> No
         registry.enrol(site, ask(site, made.token, Key.new()))
 
 
+def test_who_has_neither_token_nor_key_keeps_nobody_from_changing_the_register(
+    opening: Opening, registry: Registry
+) -> None:
+    key, stranger = enrolled(registry), Key.new()
+    with opening().change():
+        with pytest.raises(TokenError):
+            registry.enrol("s1", ask("s1", "tgt_" + "0" * 64, stranger))
+        with pytest.raises(KeyRefusedError):
+            registry.rotate("s1", turn("s1", stranger, Key.new()))
+        assert registry.key(key.id) is not None
+
+
 def test_another_token_takes_the_place_of_the_one_before(registry: Registry) -> None:
     first, second = registry.add("s1", by="anna"), registry.token("s1")
 

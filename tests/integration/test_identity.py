@@ -88,9 +88,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     stream = SqliteStream(folder / "log.sqlite", CLOCK)
     for lane in (Lane.DECISIONS, Lane.EVENTS):
         stream.create(TOPICS[lane], 4)
-    (folder / "anna.key").write_text(
-        said(run("cloud", "key", "add", "anna", "--scope", "sites", "--data-dir", str(folder)))
-    )
+    (folder / "anna.key").write_text(said(run("cloud", "key", "add", "anna", "--scope", "sites", "--dir", str(folder))))
     registry = Registry(register, CLOCK, os.urandom)
     backend = Backend(keys=registry, quarantine=quarantine, committer=Committer(stream, "c0", CLOCK), clock=CLOCK)
     keyring = Keyring(parse_keys("keys.json", (folder / "keys.json").read_bytes()))
