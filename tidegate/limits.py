@@ -204,7 +204,6 @@ LOG_CURSOR_BYTES_MAX: Final = 64 * KIB  # a thousand ranges that don't touch
 LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
 LOG_ASK_S_MAX: Final = 10.0  # a broker that was restarted is back by then
 LOG_COMMIT_S_MAX: Final = 10.0  # for each half of a commit: messages written, and their transaction ended
-LOG_ABORT_S_MAX: Final = 5.0  # the next commit goes on with what took longer
 LOG_TRANSACTION_S_MAX: Final = 25.0  # above both halves; so long a committer that died may hold its readers back
 LOG_OPEN_S_MAX: Final = 30.0  # what the writer before left undone is over by then
 LOG_AHEAD_BYTES: Final = 4 * MIB  # fetched of one partition before it is asked for

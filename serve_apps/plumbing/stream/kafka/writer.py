@@ -1,7 +1,7 @@
 """A committer as a transactional producer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -9,10 +9,10 @@ from serve_apps.plumbing.stream import log
 from serve_apps.plumbing.stream.kafka.cluster import Cluster, asking, cause
 from serve_apps.plumbing.stream.kafka.delivery import Delivery
 from serve_apps.plumbing.stream.kafka.table import THERE, Table
-from serve_apps.plumbing.stream.ports import FencedError, Message, UnavailableError, UnknownOutcomeError
+from serve_apps.plumbing.stream.ports import FencedError, Message, UnknownOutcomeError
 from tidegate.clock import Clock
 from tidegate.errors import TidegateError
-from tidegate.limits import LOG_ABORT_S_MAX, LOG_COMMIT_S_MAX, LOG_OPEN_S_MAX, LOG_TRANSACTION_S_MAX
+from tidegate.limits import LOG_COMMIT_S_MAX, LOG_OPEN_S_MAX, LOG_TRANSACTION_S_MAX
 
 _FENCED: Final = frozenset({
     KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH,  # noqa: SLF001 - theirs
@@ -28,7 +28,6 @@ class KafkaWriter:
         self._name = name
         self._table = table
         self._over: TidegateError | None = None
-        self._aborting = False
         self._producer = Producer({
             **cluster.options,
             "transactional.id": name,
@@ -61,13 +60,11 @@ class KafkaWriter:
         counts = {topic: self._cluster.count(topic) for topic in {message.topic for message in messages}}
         if not messages and not cursors:
             return
-        if self._aborting:
-            self._abort()
         try:
             self._send(messages, cursors, counts)
+            self._producer.commit_transaction(LOG_COMMIT_S_MAX)
         except KafkaException as error:
-            self._give_up(error)
-        self._finish()
+            raise self._ended(error) from error
         log.noted(self._cursors, cursors)
 
     def close(self) -> None:
@@ -92,36 +89,13 @@ class KafkaWriter:
             self._producer.produce(self._table, noted, name.encode(), 0, on_delivery=delivery, timestamp=stamp_ms)
         delivery.of(self._producer, LOG_COMMIT_S_MAX)
 
-    def _finish(self) -> None:
-        try:
-            self._producer.commit_transaction(LOG_COMMIT_S_MAX)
-        except KafkaException as error:
-            raise self._ended(error) from error
-
-    def _give_up(self, error: KafkaException) -> NoReturn:
-        """End a transaction of which nothing was asked to be committed."""
-        if cause(error).fatal() or cause(error).code() in _FENCED:
-            raise self._ended(error) from error
-        self._aborting = True
-        self._abort()
-        raise self._refused(error) from error
-
-    def _abort(self) -> None:
-        try:
-            self._producer.abort_transaction(LOG_ABORT_S_MAX)
-        except KafkaException as error:
-            if cause(error).retriable():
-                raise self._refused(error) from error
-            raise self._ended(error) from error
-        self._aborting = False
-
-    def _refused(self, error: KafkaException) -> UnavailableError:
-        return UnavailableError(
-            f"{self._name}: nothing was committed ({error}); see that Kafka's brokers run, try again"
-        )
-
     def _ended(self, error: KafkaException) -> TidegateError:
-        """Return what ends this writer, which says the same from now on."""
+        """Return what ends this writer, which says the same from now on.
+
+        Also where nothing was asked to be committed yet: a broker may still take what a failed transaction has on its
+        way, and count it to the next one of this opening. Another opening is another epoch, which it doesn't belong to.
+        """
+        self._producer.purge()
         if cause(error).code() in _FENCED:
             why = "another writer was opened, or this one was silent for longer than a transaction may last"
             self._over = FencedError(f"{self._name}: {why}; this writer is over")
