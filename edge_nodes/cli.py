@@ -158,9 +158,15 @@ def run(context: typer.Context, config: Configs = None) -> None:
 def run_cloud(
     data_dir: Annotated[Path, typer.Option(help="folder of registry, quarantine, log and keys")] = _CLOUD,
     port: Annotated[int, typer.Option(min=1, max=65535, help="where sites send to, on 127.0.0.1")] = 8500,
+    certificate: Annotated[
+        Path | None, typer.Option(exists=True, help="PEM file with key and certificate; else an authority of its own")
+    ] = None,
 ) -> None:
     """Run a cloud on this machine until it is told to stop (Ctrl-C, SIGTERM)."""
-    with cloud(data_dir, port, _say) as running:
+    with cloud(data_dir, port, certificate, _say) as running:
+        _say(f"operator's key: {data_dir}/operator.key")
+        if running.authority is not None:
+            _say(f"authority: {running.authority}")
         _say(f"ingest: {running.url}")
         try:
             signal.pause()

@@ -4,9 +4,10 @@ What runs is told to Serve as a declarative configuration, over Ray's own API, a
 edge and cloud know each other by import path and by protocol alone.
 """
 
-import http.client
 import json
 import secrets
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -32,10 +33,11 @@ _APPLICATIONS: Final = "/api/serve/applications/"
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """A running cloud: where it listens, and the operator's key."""
+    """A running cloud: where it listens, and who vouches for it."""
 
     url: str
-    key: str
+    authority: Path | None
+    """None: who vouches for the certificate that was given."""
 
 
 def operator_key(folder: Path) -> str:
@@ -54,8 +56,8 @@ def operator_key(folder: Path) -> str:
     return secret
 
 
-def configuration(folder: Path, port: int, python_path: str) -> dict[str, Any]:
-    """Return what Serve is told to run."""
+def configuration(folder: Path, port: int, server: Path, python_path: str) -> dict[str, Any]:
+    """Return what Serve is told to run; `server` is a PEM file with key and certificate."""
     arguments = {"data_dir": str(folder), "keys": str(cloud_keys(folder))}
     ingest = {
         "name": "ingest",
@@ -66,7 +68,7 @@ def configuration(folder: Path, port: int, python_path: str) -> dict[str, Any]:
     }
     return {
         "proxy_location": "HeadOnly",
-        "http_options": {"host": HOST, "port": port},
+        "http_options": {"host": HOST, "port": port, "ssl_certfile": str(server), "ssl_keyfile": str(server)},
         "logging_config": {"encoding": "JSON", "enable_access_log": False},
         "applications": [ingest],
     }
@@ -78,49 +80,67 @@ def deploy(running: Cluster, told: dict[str, Any]) -> None:
     Raises:
         TemporaryError: it didn't take it.
     """
-    headers = {"authorization": f"Bearer {running.environment['RAY_AUTH_TOKEN']}", "content-type": "application/json"}
-    request = urllib.request.Request(  # noqa: S310 - our own cluster's dashboard
-        running.dashboard + _APPLICATIONS, json.dumps(told).encode(), headers, method="PUT"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_READY_S):  # noqa: S310 - as above
-            return
-    except urllib.error.HTTPError as error:
-        raise TemporaryError(f"Serve doesn't take its configuration: {error.read().decode()[:500]}") from error
-    except OSError as error:
-        raise TemporaryError(f"Serve can't be told what to run: {error}") from error
+    _asked(running, "PUT", json.dumps(told).encode())
 
 
-def why_not_ready(port: int) -> str | None:
-    """Return why ingest takes no frames, or None."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=SERVED_HEALTH_S * 5)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        raw = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        return str(error)
-    finally:
-        connection.close()
-    return None if response.status == http.client.OK else raw.decode(errors="replace")[:200]
-
-
-def wait_ready(port: int) -> None:
-    """Return once ingest takes frames.
+def wait_running(running: Cluster) -> None:
+    """Return once Serve says that its applications run.
 
     Raises:
-        TemporaryError: it doesn't.
+        TemporaryError: they don't, with what Serve says.
     """
     deadline = time.monotonic() + _READY_S
-    while (why := why_not_ready(port)) is not None:
-        if time.monotonic() > deadline:
-            raise TemporaryError(f"ingest isn't ready after {_READY_S:.0f} s: {why}")
+    while (said := _states(running)) and set(said.values()) != {"RUNNING"}:
+        if "DEPLOY_FAILED" in said.values() or time.monotonic() > deadline:
+            raise TemporaryError(f"the cloud's applications don't run: {said}; see Ray's logs of Serve")
         threading.Event().wait(SERVED_HEALTH_S / 5)
 
 
+def _states(running: Cluster) -> dict[str, str]:
+    """Return each application's state, and what Serve says of one that isn't well."""
+    told = json.loads(_asked(running, "GET"))
+    return {name: str(one["status"]) for name, one in told["applications"].items()}
+
+
+def _asked(running: Cluster, method: str, body: bytes | None = None) -> bytes:
+    headers = {"authorization": f"Bearer {running.environment['RAY_AUTH_TOKEN']}", "content-type": "application/json"}
+    request = urllib.request.Request(running.dashboard + _APPLICATIONS, body, headers, method=method)  # noqa: S310 - ours
+    try:
+        with urllib.request.urlopen(request, timeout=_READY_S) as response:  # noqa: S310 - our cluster's dashboard
+            return bytes(response.read())
+    except urllib.error.HTTPError as error:
+        raise TemporaryError(f"Serve refuses: {error.read().decode(errors='replace')[:500]}") from error
+    except OSError as error:
+        raise TemporaryError(f"Serve can't be asked: {error}") from error
+
+
+def certificates(folder: Path) -> tuple[Path, Path]:
+    """Return the files of a cloud's own authority: who vouches for it, and its server's key and certificate.
+
+    Raises:
+        SettingsError: what is there can't be used.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "serve_apps.plumbing.authority",
+        str(folder),
+    ]  # edge and cloud don't import each other
+    root = str(Path(__file__).resolve().parents[1])
+    done = subprocess.run(  # noqa: S603 - our own module
+        command, cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SettingsError(f"cloud: {done.stderr.strip().splitlines()[-1]}")
+    authority, server = done.stdout.splitlines()
+    return Path(authority), Path(server)
+
+
 @contextmanager
-def cloud(folder: Path, port: int, say: Say) -> Iterator[Cloud]:
+def cloud(folder: Path, port: int, certificate: Path | None, say: Say) -> Iterator[Cloud]:
     """Run a cloud for as long as the block lasts.
+
+    `certificate` is a PEM file with key and certificate; without one, the cloud's own authority makes it.
 
     Raises:
         SettingsError: its port is taken, or its keys are broken.
@@ -130,13 +150,15 @@ def cloud(folder: Path, port: int, say: Say) -> Iterator[Cloud]:
     if why:
         raise SettingsError(f"--port: {HOST}:{port} can't be listened on ({why}); stop who does, or name another")
     folder = folder.resolve()
-    key, mark = operator_key(folder), secrets.token_hex(8)
+    operator_key(folder)
+    authority, server = (None, certificate.resolve()) if certificate else certificates(folder / "tls")
+    mark = secrets.token_hex(8)
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
         say("cloud: starting Ray")
         running = stack.enter_context(cluster(mark))
         say("cloud: starting ingest")
-        deploy(running, configuration(folder, port, running.environment["PYTHONPATH"]))
-        wait_ready(port)
-        yield Cloud(f"http://{HOST}:{port}", key)
+        deploy(running, configuration(folder, port, server, running.environment["PYTHONPATH"]))
+        wait_running(running)
+        yield Cloud(f"https://{HOST}:{port}", authority)
         say("cloud: stopping")

@@ -8,6 +8,7 @@ is replaced whole, key and certificate in one, so that nobody ever finds one wit
 import contextlib
 import ipaddress
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tidegate.clock import Clock
+from tidegate.clock import Clock, SystemClock
 from tidegate.errors import SettingsError
 from tidegate.limits import AUTHORITY_DAYS, AUTHORITY_EARLY_MINUTES, CERTIFICATE_DAYS, SECOND_US
 
@@ -241,3 +242,16 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def main() -> None:
+    """Make what is missing in the folder that is named, for the names that follow; print the two files, a line each."""
+    try:
+        files = certificates(Path(sys.argv[1]), sys.argv[2:], SystemClock())
+    except SettingsError as error:
+        sys.exit(error.message)
+    sys.stdout.write(f"{files.authority}\n{files.server}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -41,12 +42,20 @@ class Cloud:
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         key = (self.folder / "operator.key").read_text()
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        context = ssl.create_default_context(cafile=self.authority)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=context)
         connection.request(method, path, json.dumps(body) if body else None, headers)
         response = connection.getresponse()
         told = response.status, json.loads(response.read())
         connection.close()
         return told
+
+    @property
+    def authority(self) -> str:
+        return str(self.folder / "tls" / "authority.pem")
+
+    def site(self, name: str, folder: Path) -> Site:
+        return opened(name, folder / name, f"https://127.0.0.1:{self.port}", self.authority)
 
     def enrol(self, name: str, site: Site) -> None:
         status, made = self.ask("POST", "/v1/sites", {"site": name})
@@ -99,10 +108,10 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if line.startswith("ingest: http://"):
+        if line.startswith("ingest: "):
             break
     watch.cancel()
-    assert lines[-1:] == [f"ingest: http://127.0.0.1:{port}\n"], lines
+    assert lines[-1:] == [f"ingest: https://127.0.0.1:{port}\n"], lines
     yield Cloud(process, port, folder, str(folder))
     if process.poll() is None:
         process.kill()
@@ -121,8 +130,8 @@ def _until_sent(site: Site) -> None:
 
 @pytest.mark.slow
 def test_sites_enrol_and_a_killed_replica_loses_nothing_and_doubles_nothing(cloud: Cloud, tmp_path: Path) -> None:
-    sites = [opened(name, tmp_path / name, f"http://127.0.0.1:{cloud.port}") for name in ("s1", "s2")]
-    stranger = opened("s3", tmp_path / "s3", f"http://127.0.0.1:{cloud.port}")
+    sites = [cloud.site(name, tmp_path) for name in ("s1", "s2")]
+    stranger = cloud.site("s3", tmp_path)
     for name, site in zip(("s1", "s2"), sites, strict=True):
         cloud.enrol(name, site)
         site.decide(500)

@@ -52,7 +52,7 @@ class Site:
         self.journal.close()
 
 
-def opened(name: str, folder: Path, url: str) -> Site:
+def opened(name: str, folder: Path, url: str, authority: str | None = None) -> Site:
     """Return a site with a new key, which nobody has enrolled yet."""
     folder.mkdir()
     pem = new_key(os.urandom)
@@ -60,7 +60,7 @@ def opened(name: str, folder: Path, url: str) -> Site:
     owner = Owner(SiteId(name), GateId("g0"), "m" * 32)
     disk, bounds = PosixDisk(folder / "journal"), Bounds(segment_bytes=1 << 20)
     journal, _ = open_journal(disk=disk, owner=owner, clock=CLOCK, entropy=os.urandom, bounds=bounds)
-    carrier = HttpsCarrier(url)
+    carrier = HttpsCarrier(url, authority=authority)
     uplink = Uplink(
         whose=Whose(SiteId(name), GateId("g0")),
         journal=Tail(PosixDisk(folder / "journal")),
