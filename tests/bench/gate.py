@@ -98,7 +98,7 @@ class Cell:
     def numbers(self, *, approvals: bool) -> Numbers:
         """Return percentiles in milliseconds, the median round's rate, and CPU time a request."""
         took, approved = np.concatenate(self.took_ns), np.concatenate(self.approved)
-        told = took[approved] if approvals else took
+        told = took[approved] if approvals and approved.any() else took  # a quick run may have none
         p50, p99, p999 = (np.percentile(told, [50, 99, 99.9]) / 1e6).round(3).tolist()
         rates = (statistics.median(self.rps), self.cpu_s / self.count * 1e6)
         return {

@@ -250,10 +250,11 @@ def test_an_offset_beyond_the_end_is_told_with_the_range(rig: Rig, writer: Write
 def test_a_waiting_reader_is_given_what_is_committed_meanwhile(rig: Rig, writer: Writer, reader: Reader) -> None:
     waiting = threading.Event()
     found: list[Stored] = []
+    topic = rig.decisions  # which asks the stream, that is one thread's
 
     def wait() -> None:
         waiting.set()
-        found.extend(reader.read(rig.decisions, 0, 0, messages_max=1, bytes_max=100, wait_s=WAIT_S))
+        found.extend(reader.read(topic, 0, 0, messages_max=1, bytes_max=100, wait_s=WAIT_S))
 
     thread = threading.Thread(target=wait)
     thread.start()
