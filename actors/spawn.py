@@ -58,22 +58,14 @@ def spawn_gate(settings: SiteSettings, *, build: str, keys: bytes) -> GateClient
     """
     if settings.door.port == 0:
         raise SettingsError("door.port: name one; 0 would be another one after each restart")
-    variables = {"RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(_paths())}
+    variables = {"RAY_worker_niceness": "0", **_variables()}
     spawn = _served if settings.door.via == "serve" else _actor
     return spawn(settings, build, keys, variables)
 
 
 def _actor(settings: SiteSettings, build: str, keys: bytes, variables: dict[str, str]) -> GateClient:
     """Start it as a detached actor with its own door."""
-    options: dict[str, Any] = {
-        "name": f"gate:{settings.site}:{settings.gate}",
-        "namespace": NAMESPACE,
-        "lifetime": "detached",
-        "max_restarts": GATE_RESTARTS_MAX,
-        "num_cpus": 0,
-        "max_concurrency": 64,
-        "runtime_env": {"env_vars": variables},
-    }
+    options = _detached("gate", settings, variables, restarts=GATE_RESTARTS_MAX, calls=64)
     return ActorClient(ray.remote(GateActor).options(**options).remote(settings.model_dump_json(), build, keys))
 
 
@@ -113,16 +105,27 @@ class UplinkClient:
 
 def spawn_uplink(settings: SiteSettings) -> UplinkClient:
     """Start a site's uplink, niced: it takes what the gate leaves of the machine."""
-    options: dict[str, Any] = {
-        "name": f"uplink:{settings.site}:{settings.gate}",
+    options = _detached("uplink", settings, _variables(), restarts=UPLINK_RESTARTS_MAX, calls=4)
+    return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
+
+
+def _detached(
+    what: str, settings: SiteSettings, variables: dict[str, str], *, restarts: int, calls: int
+) -> dict[str, Any]:
+    """Return the options of an actor that outlives whoever started it, and answers so many calls at a time."""
+    return {
+        "name": f"{what}:{settings.site}:{settings.gate}",
         "namespace": NAMESPACE,
         "lifetime": "detached",
-        "max_restarts": UPLINK_RESTARTS_MAX,
+        "max_restarts": restarts,
         "num_cpus": 0,
-        "max_concurrency": 4,
-        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(_paths())}},
+        "max_concurrency": calls,
+        "runtime_env": {"env_vars": variables},
     }
-    return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
+
+
+def _variables() -> dict[str, str]:
+    return {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(_paths())}
 
 
 def _tail(folder: Path) -> Tail:

@@ -90,14 +90,14 @@ def wait_running(running: Cluster) -> None:
         TemporaryError: they don't, with what Serve says.
     """
     deadline = time.monotonic() + _READY_S
-    while (said := _states(running)) and set(said.values()) != {"RUNNING"}:
+    while set((said := _states(running)).values()) != {"RUNNING"}:
         if "DEPLOY_FAILED" in said.values() or time.monotonic() > deadline:
             raise TemporaryError(f"the cloud's applications don't run: {said}; see Ray's logs of Serve")
         threading.Event().wait(SERVED_HEALTH_S / 5)
 
 
 def _states(running: Cluster) -> dict[str, str]:
-    """Return each application's state, and what Serve says of one that isn't well."""
+    """Return each application's state, in Serve's words."""
     told = json.loads(_asked(running, "GET"))
     return {name: str(one["status"]) for name, one in told["applications"].items()}
 

@@ -18,6 +18,7 @@ from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import LaneAnswer, RangeAnswer, lane_path
 
 LANES: Final = tuple(SCHEMAS)
+HIDDEN: Final = UNKNOWN.hex()
 Ask = Callable[[EpochId, Lane], LaneAnswer | None]
 """Returns the cloud's view of a lane: its ranges with their hashes; None: nothing came of the epoch."""
 
@@ -89,12 +90,12 @@ def _lane(tail: Tail, epoch: EpochId, lane: Lane, last: int, ranges: list[RangeA
     for told in ranges:
         span = Span(told.first, told.last)
         found = _hashes(tail, epoch, lane, span) if span.last <= last else None
-        if found == (told.before, told.after) and UNKNOWN.hex() not in found:
-            same += span.last - span.first + 1
-        elif span.last > last or found not in {None, (told.before, told.after)}:
-            differing.append(span)
-        else:
+        if span.last <= last and (found is None or HIDDEN in (*found, told.before, told.after)):
             unproven.append(span)
+        elif found == (told.before, told.after):
+            same += span.last - span.first + 1
+        else:
+            differing.append(span)
     covered = tuple(Span(told.first, told.last) for told in ranges)
     return LaneProof(epoch, lane, last, same, tuple(differing), tuple(unproven), missing(covered, last))
 

@@ -1,5 +1,6 @@
 """Passages of a journal: contiguous records of one lane of one epoch, as an uplink reads them for its frames."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from tidegate.ids import EpochId
@@ -53,10 +54,10 @@ def missing(covered: tuple[Span, ...], through: int, since: int = 1) -> tuple[Sp
     return tuple(gaps)
 
 
-def united(covered: tuple[Span, ...], more: Span) -> tuple[Span, ...]:
-    """Return `covered` with one span more, ascending and apart from each other."""
+def united(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return what any spans cover together, ascending and apart from each other."""
     made: list[Span] = []
-    for each in sorted((*covered, more)):
+    for each in sorted(spans):
         if made and each.first <= made[-1].last + 1:
             made[-1] = Span(made[-1].first, max(made[-1].last, each.last))
         else:

@@ -8,6 +8,7 @@ width (decisions) is read as columns by `np.frombuffer`; the others carry canoni
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, Self
 
@@ -173,6 +174,20 @@ SCHEMAS: Final[dict[Lane, str]] = {
 def chain(before: bytes, record: bytes) -> bytes:
     """Return the running hash of a lane after `record` (its canonical bytes): SHA-256(before ‖ record)."""
     return hashlib.sha256(before + record).digest()
+
+
+def chained(before: bytes, canonical: memoryview, ends: Sequence[int], begin: int = 0) -> bytes:
+    """Return the running hash after the records that end at `ends` of `canonical`, the first of them begun at `begin`.
+
+    What `chain` gives record by record, without its copies.
+    """
+    start, at = hashlib.sha256(), begin  # a copy of a fresh hash takes a tenth less than another one
+    for end in ends:
+        step = start.copy()
+        step.update(before)
+        step.update(canonical[at:end])
+        before, at = step.digest(), end
+    return before
 
 
 CHAIN_START: Final = bytes(32)

@@ -4,7 +4,6 @@ Knows of each lane where it read last, so that reading on costs what is new; any
 header, which says where the lanes stand, and hashes its way to the first record asked for.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from actors.journal.shelf import Shelf
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import APPEND_BYTES_MAX, MIB
 from tidegate.passages import Head, Passage
-from tidegate.records import DECISION, Lane
+from tidegate.records import DECISION, Lane, chained
 
 _WINDOW_BYTES: Final = 2 * MIB + APPEND_BYTES_MAX  # holds the largest append wherever it begins in the first half
 _PLACES_KEPT: Final = 4  # a lane has a live and a backlog reader; the rest is for who asks for a head
@@ -50,7 +49,7 @@ class _Place(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Records of one lane that stand close to each other: contiguous in `seq`, each of `sizes` bytes of `data`."""
+    """Records of one lane that stand close to each other: contiguous in `seq`, one behind the other in `data`."""
 
     segment: int
     offsets: Sequence[int]
@@ -109,7 +108,7 @@ class _Walk:
             return
         before = self.before(run, known)
         if before != CHAIN_UNKNOWN:
-            before = _chained(before, run)
+            before = chained(before, run.data, run.ends, run.begin)
         self.place = _Place(run.last + 1, run.segment, run.offsets[-1], before)
 
 
@@ -334,17 +333,6 @@ class Tail:
         header = self._header(self._names[epoch], run.segment)
         told = header is not None and header.next_seqs[lane] == run.first
         return header.chains[lane] if header is not None and told else CHAIN_UNKNOWN
-
-
-def _chained(before: bytes, run: _Run) -> bytes:
-    """Return the running hash after a run: `tidegate.records.chain` over each of its records."""
-    fresh, data, at = hashlib.sha256(), run.data, run.begin
-    for end in run.ends:
-        step = fresh.copy()  # a tenth less than another fresh one
-        step.update(before)
-        step.update(data[at:end])
-        before, at = step.digest(), end
-    return before
 
 
 def _decisions(number: int, origin: int, stretch: Stretch, rows: npt.NDArray[np.void]) -> Iterator[_Run]:

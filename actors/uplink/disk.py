@@ -1,13 +1,15 @@
 """The uplink's files on a POSIX system."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
-from tidegate.errors import SettingsError
+from tidegate.errors import DiskFullError, SettingsError
 
 _PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class PosixFile:
@@ -24,17 +26,27 @@ class PosixFile:
             return b""
 
     def save(self, data: bytes) -> None:
-        """Make it durable, at once."""
+        """Make it durable, at once.
+
+        Raises:
+            DiskFullError: there is no room; the old stands.
+        """
+        try:
+            self._save(data)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise DiskFullError(f"{self._path}: the disk is full; free space on it") from error
+            raise
+
+    def _save(self, data: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(self._path.name + ".tmp")
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
-        try:
-            os.write(handle, data)
+        with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, so that the file is private from the start
+            file.write(data)
+            file.flush()
             os.fsync(handle)
-        finally:
-            os.close(handle)
-        beside.replace(self._path)
-        _sync(self._path.parent)
+        promote(beside, self._path)
 
 
 def read_key(path: Path) -> bytes:

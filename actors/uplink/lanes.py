@@ -33,10 +33,7 @@ class _State:
 
     def gaps(self, since: int, through: int) -> tuple[Span, ...]:
         away = (*self.committed, *self.taken, *self.lost, *(span for span, _ in self.held))
-        covered: tuple[Span, ...] = ()
-        for span in away:
-            covered = united(covered, span)
-        return missing(covered, through, since)
+        return missing(united(away), through, since)
 
 
 class Lanes:
@@ -69,7 +66,7 @@ class Lanes:
 
     def take(self, key: Key, span: Span) -> None:
         """Take a span into the request that is being made."""
-        self._states[key].taken = united(self._states[key].taken, span)
+        self._states[key].taken = united((*self._states[key].taken, span))
 
     def untake(self) -> None:
         """Forget what was taken: the answer tells what became of it."""
@@ -78,7 +75,7 @@ class Lanes:
 
     def lose(self, key: Key, span: Span) -> None:
         """Take note that a span can't be read any more; the journal has told it by a record."""
-        self._states[key].lost = united(self._states[key].lost, span)
+        self._states[key].lost = united((*self._states[key].lost, span))
 
     def hold(self, key: Key, span: Span, now_us: int) -> None:
         """Keep back a span that the cloud didn't want, and offer it again later."""

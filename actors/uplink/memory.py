@@ -7,10 +7,6 @@ class MemoryFile:
     def __init__(self) -> None:
         self.data = b""
 
-    def load(self) -> bytes:
-        """Return what was saved last."""
-        return self.data
-
     def save(self, data: bytes) -> None:
         """Keep it."""
         self.data = data

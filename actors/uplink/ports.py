@@ -66,9 +66,6 @@ class Carrier(Protocol):
 class Memory(Protocol):
     """One small file: what the cloud is known to have, so that the journal goes only behind it."""
 
-    def load(self) -> bytes:
-        """Return what was saved last; nothing where there is none."""
-
     def save(self, data: bytes) -> None:
         """Make it durable, at once: after a crash it is the old or the new.
 

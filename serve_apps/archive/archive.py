@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from serve_apps.archive.ports import UndecodableError
+from serve_apps.plumbing.stream.log import topic_of
 from tidegate import archived
 from tidegate.archived import Artifact, Kept
 from tidegate.frames import FrameError, Run, parse, records
@@ -19,7 +20,7 @@ from tidegate.records import HEAD_BYTES, Kind, Lane, Record
 Rows = dict[Kept, pa.RecordBatch]
 CURSORS: Final[dict[Lane, Kept]] = {Lane.DECISIONS: "decisions", Lane.EVENTS: "events"}
 """The table that has a row of every record of a lane. It is written last, so that it says where to go on reading."""
-TOPICS: Final[dict[str, Lane]] = {f"tidegate.L{int(lane)}": lane for lane in CURSORS}
+TOPICS: Final[dict[str, Lane]] = {topic_of(lane): lane for lane in CURSORS}
 """The topics that the archive reads, one a lane."""
 
 

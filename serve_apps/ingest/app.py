@@ -15,7 +15,7 @@ from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.committer import Brought, Committer, Holding, Origin, Outcome
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.grouping import Grouping
-from serve_apps.ingest.ingest import Meter, let_in
+from serve_apps.ingest.ingest import NOTHING, Meter, let_in
 from serve_apps.ingest.intake import UnwantedError, admit_head
 from serve_apps.ingest.ports import Keys, Quarantine
 from serve_apps.ingest.views import lane_view, site_view, sites_view
@@ -47,14 +47,13 @@ class Backend:
         """Take in a request of frames; see `Ingest.frames`."""
         loop = asyncio.get_running_loop()
         request = await loop.run_in_executor(self._intake, let_in, body, self.keys)
-        outcome = await self.grouping.commit(request.admitted()) if request.admitted() else None
-        results = request.results(outcome or Outcome([], []))
-        kept = request.cases(results, self.clock.now_us())
+        outcome = await self.grouping.commit(request.admitted()) if request.admitted() else NOTHING
+        answer = request.answer(outcome, self.grouping.credit())
+        kept = request.cases(answer.results, self.clock.now_us())
         if kept:
             await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
-        self.meter.count(request, results)
-        cursors = outcome.cursors if outcome else []
-        return Answer(results=results, cursors=cursors, credit_bytes=self.grouping.credit())
+        self.meter.count(request, answer.results)
+        return answer
 
     async def head(self, body: bytes) -> Answer:
         """Take in a head; see `Ingest.head`."""

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from serve_apps.ingest.intake import Admitted
 from serve_apps.ingest.ranges import Claim, Range, Ranges, Verdict
+from serve_apps.plumbing.stream.log import topic_of
 from serve_apps.plumbing.stream.ports import Message, Stream, UnknownOutcomeError, Writer
 from tidegate.clock import Clock
 from tidegate.errors import TemporaryError
@@ -20,7 +21,7 @@ from tidegate.passages import Span
 from tidegate.records import Lane
 from tidegate.tide import Cursor, Result, Status
 
-TOPICS: Final = {lane: f"tidegate.L{lane:d}" for lane in Lane}
+TOPICS: Final = {lane: topic_of(lane) for lane in Lane}
 FORKED: Final = "forked"
 _FORMAT: Final = 1
 _STATUSES: Final = {

@@ -13,6 +13,8 @@ from tidegate.limits import FRAMES_BODY_BYTES_MAX
 from tidegate.tide import Answer, Result, Status
 
 _NO_CASE: Final = 0
+NOTHING: Final = Outcome([], [])
+"""What became of a request of which nothing was let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class Request:
         """Return what became of each item, given what became of those that might be committed."""
         committed = iter(outcome.results)
         return [next(committed) if isinstance(item, Admitted) else _refused(item) for item in self.items]
+
+    def answer(self, outcome: Outcome, credit_bytes: int) -> Answer:
+        """Return what the site is told."""
+        return Answer(results=self.results(outcome), cursors=outcome.cursors, credit_bytes=credit_bytes)
 
     def cases(self, results: Iterable[Result], now_us: int) -> list[tuple[Case, bytes]]:
         """Return what is to be kept aside."""
@@ -100,13 +106,11 @@ class Ingest:
             TemporaryError: nothing was acknowledged; send it again.
         """
         request = let_in(body, self._keys)
-        outcome = self._commit(request.admitted()) if request.admitted() else Outcome([], [])
-        results = request.results(outcome)
-        kept = request.cases(results, self._clock.now_us())
-        if kept:
-            self._quarantine.keep(kept)
-        self.meter.count(request, results)
-        return Answer(results=results, cursors=outcome.cursors, credit_bytes=FRAMES_BODY_BYTES_MAX)
+        outcome = self._commit(request.admitted()) if request.admitted() else NOTHING
+        answer = request.answer(outcome, FRAMES_BODY_BYTES_MAX)
+        self._quarantine.keep(request.cases(answer.results, self._clock.now_us()))
+        self.meter.count(request, answer.results)
+        return answer
 
     def head(self, body: bytes) -> Answer:
         """Take in a head.

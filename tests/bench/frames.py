@@ -18,11 +18,11 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.bench.decided import decided
-from tidegate.frames import OF_LANE, Origin, Signer, chained, encode, key_id, parse, records, verify
+from tidegate.frames import OF_LANE, Origin, Signer, encode, key_id, parse, records, verify
 from tidegate.frames.payload import compressed
 from tidegate.frames.run import SMALL_FRAME_RECORDS
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.records import CHAIN_START, DECISION, HEAD_BYTES, Lane
+from tidegate.records import CHAIN_START, DECISION, HEAD_BYTES, Lane, chained
 from tidegate.wire import decisions_to_arrow
 
 BATCHES: Final = (1, 16, 256, 1_024, 4_096)

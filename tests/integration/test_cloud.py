@@ -27,7 +27,6 @@ from tidegate.records import Lane
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180
 STOP_S = 90
-STEPS_MAX = 400
 
 
 @dataclass
@@ -119,15 +118,6 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     process.wait()
 
 
-def _until_sent(site: Site) -> None:
-    for _ in range(STEPS_MAX):
-        pause = site.uplink.step()
-        if pause and site.uplink.standing.connected and not any(site.uplink.standing.behind.values()):
-            return
-        threading.Event().wait(min(pause, 1.0))
-    raise AssertionError(site.uplink.standing)
-
-
 @pytest.mark.slow
 def test_sites_enrol_and_a_killed_replica_loses_nothing_and_doubles_nothing(cloud: Cloud, tmp_path: Path) -> None:
     sites = [cloud.site(name, tmp_path) for name in ("s1", "s2")]
@@ -135,7 +125,7 @@ def test_sites_enrol_and_a_killed_replica_loses_nothing_and_doubles_nothing(clou
     for name, site in zip(("s1", "s2"), sites, strict=True):
         cloud.enrol(name, site)
         site.decide(500)
-        _until_sent(site)
+        site.until_sent()
     stranger.decide(1)
     stranger.uplink.step()
     assert "UNKNOWN_KEY" in stranger.uplink.standing.trouble
@@ -147,7 +137,7 @@ def test_sites_enrol_and_a_killed_replica_loses_nothing_and_doubles_nothing(clou
     os.kill(killed, signal.SIGKILL)
     for site in sites:
         site.decide(2_000)
-        _until_sent(site)
+        site.until_sent()
     assert cloud.replica() != killed
     rows = cloud.ask("GET", "/v1/sites")[1]["data"]
     assert [(row["site"], row["forked"], row["gaps"]) for row in rows] == [("s1", False, 0), ("s2", False, 0)]

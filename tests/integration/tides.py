@@ -1,6 +1,7 @@
 """A site for tests of the tide: a journal on a disk, and the real uplink of it."""
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from tidegate.frames import Signer
 from tidegate.ids import GateId, SiteId
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, event_body
 
-STEPS_MAX: Final = 200
+STEPS_MAX: Final = 400
 CLOCK: Final = SystemClock()
 
 
@@ -40,8 +41,10 @@ class Site:
 
     def until_sent(self) -> None:
         for _ in range(STEPS_MAX):
-            if self.uplink.step() and self.uplink.standing.connected and not any(self.uplink.standing.behind.values()):
+            pause = self.uplink.step()
+            if pause and self.uplink.standing.connected and not any(self.uplink.standing.behind.values()):
                 return
+            threading.Event().wait(min(pause, 1.0))
         raise AssertionError(self.uplink.standing)
 
     def own(self, lane: Lane) -> list[bytes]:

@@ -3,7 +3,6 @@
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,7 +147,6 @@ class Site:
     rng: random.Random
     number: int = 0
     acknowledged: set[str] = field(default_factory=set)
-    lives: list[MemoryDisk] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate: Gate = self.house.start()
@@ -189,7 +187,7 @@ class Site:
     def reimage(self) -> None:
         """Replace the machine by a new one with empty disks; what the cloud has of the old one is all that is left."""
         self.house.journal_disk.kill()
-        self.lives.append(self.house.journal_disk)
+        self.acknowledged.clear()  # what wasn't sent yet is gone with the machine, and only that
         self.house.journal_disk, self.house.checkpoint_disk = MemoryDisk(), MemoryDisk()
         self.house.orders_disk = MemoryDisk()
         self.gate = self.house.start()
@@ -246,8 +244,3 @@ class World:
             self.clock.advance(int(max(0.0, min(pauses)) * SECOND_US) + 1_000)
         behind = {site.name: (site.uplink.standing, site.network.cut) for site in self.sites}
         raise AssertionError(f"seed {self.seed}: the tide never came to rest: {behind}")
-
-
-def copy_of(disk: MemoryDisk) -> MemoryDisk:
-    """Return a disk as a snapshot of the machine would have it."""
-    return deepcopy(disk)

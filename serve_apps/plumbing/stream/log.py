@@ -19,9 +19,15 @@ from tidegate.limits import (
     LOG_NAME_CHARS_MAX,
     LOG_PARTITIONS_MAX,
 )
+from tidegate.records import Lane
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LOG_NAME_CHARS_MAX - 1}}}")
 _MILLISECOND_US: Final = 1_000
+
+
+def topic_of(lane: Lane) -> str:
+    """Return the topic that carries a lane's frames."""
+    return f"tidegate.L{lane:d}"
 
 
 def partition(key: bytes, partitions: int) -> int:

@@ -1,5 +1,6 @@
 """A site's private key on disk: read by its owner alone, and read again where another has taken its place."""
 
+import errno
 from pathlib import Path
 from random import Random
 
@@ -7,7 +8,7 @@ import pytest
 
 from actors.uplink.disk import PosixFile, WatchedKey, promote, read_key
 from actors.uplink.key import new_key, public_of, signer_of
-from tidegate.errors import SettingsError
+from tidegate.errors import DiskFullError, SettingsError
 
 FIRST, SECOND = (new_key(Random(seed).randbytes) for seed in (1, 2))
 
@@ -56,3 +57,17 @@ def test_what_is_no_key_is_told_by_its_name_and_never_repeated(pem: bytes) -> No
         with pytest.raises(SettingsError, match=r"site\.key: .*enrol the site anew") as refused:
             read(pem, "site.key")
         assert "half" not in str(refused.value)
+
+
+def test_on_a_full_disk_the_old_stands_and_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = PosixFile(tmp_path / "committed.json")
+    file.save(b"old")
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("os.fsync", full)
+
+    with pytest.raises(DiskFullError, match="free space"):
+        file.save(b"new")
+    assert file.load() == b"old"

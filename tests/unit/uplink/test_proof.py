@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from actors.journal.layout import located
 from actors.journal.tail import Tail
 from edge_nodes.proof import LaneProof, proof_lines, prove
 from tests.unit.journal.conftest import Rig
@@ -78,3 +79,15 @@ def test_a_cloud_that_nothing_came_to_lacks_everything(site: Any) -> None:
     rig, _ = site
 
     assert proven(rig)[Lane.DECISIONS].missing == (Span(1, 20),)
+
+
+def test_what_damage_hides_is_neither_the_same_nor_different(site: Any) -> None:
+    rig, _ = site
+    told = view(rig, Lane.DECISIONS, (1, 5), (6, 20))
+    at = next(at for at, record in rig.entries() if record.lane is Lane.DECISIONS and record.seq == 8)
+    file = rig.disk.open(rig.segments()[0])
+    file.pwrite(b"\xff" * 40, located(at)[2])
+
+    found = proven(rig, DECISIONS=told)[Lane.DECISIONS]
+
+    assert (found.same, found.sound, found.unproven) == (5, True, (Span(6, 20),))
