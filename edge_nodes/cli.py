@@ -22,7 +22,7 @@ from actors.journal.verify import verify
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
 from edge_nodes import backtests, cloudsites, decisions, keyfile, policies, sitekey, wan
-from edge_nodes.cloud import cloud
+from edge_nodes.cloud import cloud, cloud_settings
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
@@ -74,17 +74,21 @@ def run(context: typer.Context, config: Configs = None) -> None:
 
 @cloudsites.app.command("run")
 def run_cloud(
-    data_dir: Annotated[Path, typer.Option(help="folder of registry, quarantine, log and keys")] = _CLOUD,
+    data_dir: Annotated[Path, typer.Option(help="folder of registry, quarantine, log, archive and keys")] = _CLOUD,
     port: Annotated[int, typer.Option(min=1, max=65535, help="where sites send to, on 127.0.0.1")] = 8500,
     certificate: Annotated[
         Path | None, typer.Option(exists=True, help="PEM file with key and certificate; else an authority of its own")
     ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file, see configs/cloud; else as for a cloud on one machine")
+    ] = None,
 ) -> None:
     """Run a cloud on this machine until it is told to stop (Ctrl-C, SIGTERM)."""
-    with cloud(data_dir, port, certificate, _say) as running:
+    with cloud(data_dir, port, certificate, _say, cloud_settings(settings)) as running:
         _say(f"operator's key: {data_dir}/operator.key")
         if running.authority is not None:
             _say(f"authority: {running.authority}")
+        _say(f"archive: {data_dir}/archive")
         _say(f"ingest: {running.url}")
         try:
             signal.pause()

@@ -1,4 +1,4 @@
-"""The cloud on this machine: a Ray cluster of its own with ingest on Ray Serve. A composition root, beside the site's.
+"""The cloud on this machine: a Ray cluster of its own, its applications on Ray Serve. A composition root.
 
 What runs is told to Serve as a declarative configuration, over Ray's own API, as a cluster on Kubernetes is told it:
 edge and cloud know each other by import path and by protocol alone.
@@ -20,15 +20,18 @@ from typing import Any, Final
 
 from edge_nodes.keyfile import add_to, cloud_keys, stored_in, write_private
 from edge_nodes.node import Cluster, Say, cluster, reaped, refused
+from tidegate.cloudsettings import CloudSettings, checked
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.keys import ANY_MERCHANT, Scope
 from tidegate.limits import SERVED_HEALTH_S
+from tidegate.settings import parse
 
 HOST: Final = "127.0.0.1"
-INGEST: Final = "serve_apps.ingest.build:app"
+APPLICATIONS: Final = {"ingest": "/", "archive": "/archive"}
+"""The cloud's applications, and under which path each answers."""
 OPERATOR: Final = "operator"
 _READY_S: Final = 120.0
-_APPLICATIONS: Final = "/api/serve/applications/"
+_SERVE: Final = "/api/serve/applications/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +59,43 @@ def operator_key(folder: Path) -> str:
     return secret
 
 
-def configuration(folder: Path, port: int, server: Path, python_path: str) -> dict[str, Any]:
+def cloud_settings(path: Path | None) -> CloudSettings:
+    """Return the settings that a TOML file says, or those of a cloud on one machine; files that it names are absolute.
+
+    Raises:
+        SettingsError: the file can't be read, or a field of it is wrong.
+    """
+    if path is None:
+        return CloudSettings()
+    try:
+        told = checked(CloudSettings, parse(str(path), path.read_text()), name=str(path))
+    except OSError as error:
+        raise SettingsError(f"{path}: can't be read ({error.strerror})") from error
+    client = str((path.parent / told.log.client).resolve()) if told.log.client else ""
+    return told.model_copy(update={"log": told.log.model_copy(update={"client": client})})
+
+
+def configuration(
+    folder: Path, port: int, server: Path, python_path: str, settings: CloudSettings | None = None
+) -> dict[str, Any]:
     """Return what Serve is told to run; `server` is a PEM file with key and certificate."""
-    arguments = {"data_dir": str(folder), "keys": str(cloud_keys(folder))}
-    ingest = {
-        "name": "ingest",
-        "import_path": INGEST,
-        "route_prefix": "/",
-        "args": arguments,
-        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path}},
-    }
+    told = (settings or CloudSettings()).model_dump()
+    place = {"data_dir": str(folder), "keys": str(cloud_keys(folder)), "log": told["log"]}
+    applications = [
+        {
+            "name": name,
+            "import_path": f"serve_apps.{name}.build:app",
+            "route_prefix": APPLICATIONS[name],
+            "args": place | told.get(name, {}),
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path}},
+        }
+        for name in APPLICATIONS
+    ]
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": HOST, "port": port, "ssl_certfile": str(server), "ssl_keyfile": str(server)},
         "logging_config": {"encoding": "JSON", "enable_access_log": False},
-        "applications": [ingest],
+        "applications": applications,
     }
 
 
@@ -90,21 +115,32 @@ def wait_running(running: Cluster) -> None:
         TemporaryError: they don't, with what Serve says.
     """
     deadline = time.monotonic() + _READY_S
-    while set((said := _states(running)).values()) != {"RUNNING"}:
-        if "DEPLOY_FAILED" in said.values() or time.monotonic() > deadline:
-            raise TemporaryError(f"the cloud's applications don't run: {said}; see Ray's logs of Serve")
+    while True:
+        said = _states(running)
+        states = {str(one["status"]) for one in said.values()}
+        if states == {"RUNNING"}:
+            return
+        if "DEPLOY_FAILED" in states or time.monotonic() > deadline:
+            told = "; ".join(f"{name}: {_state(one)}" for name, one in said.items())
+            raise TemporaryError(f"the cloud's applications don't run: {told}; see Ray's logs of Serve")
         threading.Event().wait(SERVED_HEALTH_S / 5)
 
 
-def _states(running: Cluster) -> dict[str, str]:
-    """Return each application's state, in Serve's words."""
-    told = json.loads(_asked(running, "GET"))
-    return {name: str(one["status"]) for name, one in told["applications"].items()}
+def _states(running: Cluster) -> dict[str, dict[str, Any]]:
+    """Return what Serve says of each application."""
+    applications: dict[str, dict[str, Any]] = json.loads(_asked(running, "GET"))["applications"]
+    return applications
+
+
+def _state(said: dict[str, Any]) -> str:
+    """Return an application's state, and the end of what Serve says of it where it doesn't run."""
+    lines = str(said.get("message") or "").strip().splitlines()
+    return ": ".join([str(said["status"]), *lines[-1:]])
 
 
 def _asked(running: Cluster, method: str, body: bytes | None = None) -> bytes:
     headers = {"authorization": f"Bearer {running.environment['RAY_AUTH_TOKEN']}", "content-type": "application/json"}
-    request = urllib.request.Request(running.dashboard + _APPLICATIONS, body, headers, method=method)  # noqa: S310 - ours
+    request = urllib.request.Request(running.dashboard + _SERVE, body, headers, method=method)  # noqa: S310 - ours
     try:
         with urllib.request.urlopen(request, timeout=_READY_S) as response:  # noqa: S310 - our cluster's dashboard
             return bytes(response.read())
@@ -137,7 +173,9 @@ def certificates(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def cloud(folder: Path, port: int, certificate: Path | None, say: Say) -> Iterator[Cloud]:
+def cloud(
+    folder: Path, port: int, certificate: Path | None, say: Say, settings: CloudSettings | None = None
+) -> Iterator[Cloud]:
     """Run a cloud for as long as the block lasts.
 
     `certificate` is a PEM file with key and certificate; without one, the cloud's own authority makes it.
@@ -157,8 +195,8 @@ def cloud(folder: Path, port: int, certificate: Path | None, say: Say) -> Iterat
         stack.enter_context(reaped(mark))
         say("cloud: starting Ray")
         running = stack.enter_context(cluster(mark))
-        say("cloud: starting ingest")
-        deploy(running, configuration(folder, port, server, running.environment["PYTHONPATH"]))
+        say(f"cloud: starting {', '.join(APPLICATIONS)}")
+        deploy(running, configuration(folder, port, server, running.environment["PYTHONPATH"], settings))
         wait_running(running)
         yield Cloud(f"https://{HOST}:{port}", authority)
         say("cloud: stopping")

@@ -1,21 +1,14 @@
 """`python -m serve_apps.archive`, which `tidegate archive` runs: questions, proof and upkeep of an archive."""
 
 import argparse
-import logging
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from serve_apps.archive.consumer import Consumer
 from serve_apps.archive.delta import open_store, opened
 from serve_apps.archive.query import Questions, kept
 from serve_apps.archive.render import FORMATS
-from serve_apps.archive.service import Service
-from serve_apps.plumbing.stream.sqlite import SqliteStream
 from tidegate.archived import KEPT, Pin
-from tidegate.clock import SystemClock
 from tidegate.errors import TidegateError
 from tidegate.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
 
@@ -52,20 +45,6 @@ def _compact(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace) -> int:
-    """Archive a log until SIGTERM or Ctrl-C. Exits with 1 where a partition was stopped meanwhile."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    over, clock = threading.Event(), SystemClock()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
-    stream, store = SqliteStream(options.log, clock), open_store(options.archive)
-    consumer = Consumer(reader=stream.reader(), consumers=stream.consumers(), store=store, clock=clock)
-    sys.stdout.write(f"archiving {options.log} in {options.archive}\n")
-    sys.stdout.flush()
-    Service(consumer=consumer, store=store, clock=clock, pause=over.wait).run()
-    return 1 if consumer.halted else 0
-
-
 def _pin(text: str) -> Pin:
     pin = Pin.parse(text)
     if pin is None:
@@ -97,9 +76,6 @@ def parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify)
     compact = commands.add_parser("compact", parents=[where], help="merge small files, remove what is beyond retention")
     compact.set_defaults(run=_compact)
-    run = commands.add_parser("run", parents=[where], help="archive a log until it is told to stop")
-    run.add_argument("--log", type=Path, required=True, help="the log's SQLite file")
-    run.set_defaults(run=_run)
     return made
 
 

@@ -42,6 +42,13 @@ class Step(NamedTuple):
     rows: int
 
 
+class Position(NamedTuple):
+    """Where a partition goes on behind what is durable, and how many messages of it aren't, or about so many."""
+
+    offset: int
+    behind: int
+
+
 @dataclass(slots=True)
 class _Batch:
     """What was read and isn't written yet; `ends` are where its partitions go on behind it."""
@@ -72,6 +79,8 @@ class Consumer:
         self._clock = clock
         self._bounds = rows_max, bytes_max
         self._next: dict[Place, int] = {}
+        self._durable: dict[Place, int] = {}
+        self._ends: dict[Place, int] = {}
         self._halted: dict[Place, str] = {}
         self._batch = _Batch()
         consumers.register(NAME, TOPICS)
@@ -81,6 +90,13 @@ class Consumer:
     def halted(self) -> Mapping[Place, str]:
         """Partitions that were stopped, and why: each is an alarm, and none goes on before somebody has mended it."""
         return self._halted
+
+    def positions(self) -> dict[Place, Position]:
+        """Return how far each partition is that was looked at."""
+        return {
+            place: Position(offset, max(0, self._ends.get(place, offset) - offset))
+            for place, offset in self._durable.items()
+        }
 
     def step(self) -> Step:
         """Read what is there, and write what is enough or has waited long enough.
@@ -114,6 +130,7 @@ class Consumer:
     def _write(self) -> int:
         batch, self._batch = self._batch, _Batch()
         new = sum(self._store.append(table, batch.pieces[table]) for table in _ORDER if table in batch.pieces)
+        self._durable |= batch.ends
         if batch.ends:
             self._consumers.store(NAME, batch.ends)
         return new
@@ -132,15 +149,20 @@ class Consumer:
 
     def _take(self, place: Place) -> int:
         """Read one partition's next messages into the batch, where there is room; return how many."""
+        if place in self._halted:
+            self._ends[place] = self._reader.end(*place)
         if place in self._halted or self._full:
             return 0
         if place not in self._next:
-            self._next[place] = self._store.offset(CURSORS[TOPICS[place[0]]], app_of(place)) + 1
+            offset = self._store.offset(CURSORS[TOPICS[place[0]]], app_of(place)) + 1
+            self._next[place] = self._durable[place] = offset
         taken = 0
-        for stored in self._read(place):
+        for stored in (found := self._read(place)):
             if self._full or not self._add(place, stored):
                 break
             taken += 1
+        # A log may count marks of its own: who has read everything is told so by an empty answer, not by its end.
+        self._ends[place] = self._reader.end(*place) if found else self._next[place]
         return taken
 
     def _read(self, place: Place) -> list[Stored]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,7 +39,6 @@ _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_exp
 _WRITTEN: Final = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=ARCHIVE_ROW_GROUP_ROWS, statistics_truncate_length=64
 )
-_KEPT_FOR: Final = f"interval {ARCHIVE_RETENTION_DAYS} days"
 _FOUND_BY: Final[Mapping[Kept, str]] = {
     "decisions": "source,seq,pos,time_us",
     "events": "source,seq,pos,time_us",
@@ -48,12 +47,29 @@ _FOUND_BY: Final[Mapping[Kept, str]] = {
 """Columns whose least and greatest values the log has of each file; of the other tables it has all."""
 
 
+class Upkeep(NamedTuple):
+    """How tables are kept: for how many days old versions can be read, and how many small files a day may have."""
+
+    retention_days: int = ARCHIVE_RETENTION_DAYS
+    merge_files: int = ARCHIVE_FILES_MAX
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What the tables' own logs say of it."""
+        kept_for = f"interval {self.retention_days} days"
+        return {"delta.logRetentionDuration": kept_for, "delta.deletedFileRetentionDuration": kept_for}
+
+
+_USUAL: Final = Upkeep()
+
+
 class DeltaStore:
     """The tables of one folder; make it by `open_store`. `sync` puts a file or a folder on the disk."""
 
-    def __init__(self, folder: Path, *, sync: Sync = durability.sync) -> None:
+    def __init__(self, folder: Path, *, sync: Sync = durability.sync, upkeep: Upkeep = _USUAL) -> None:
         self._folder = folder
         self._sync = sync
+        self._upkeep = upkeep
         self._handles: dict[Kept, DeltaTable] = {}
         self._tended: dict[Kept, int] = dict.fromkeys(KEPT, 0)
 
@@ -101,7 +117,7 @@ class DeltaStore:
             UnavailableError: a commit didn't come through.
         """
         with self._handle(table) as handle:
-            return sum(self._merge(handle, table, day) for day in _crowded(handle, table))
+            return sum(self._merge(handle, table, day) for day in _crowded(handle, table, self._upkeep.merge_files))
 
     def _merge(self, handle: DeltaTable, table: Kept, day: str | None) -> int:
         before = handle.version()
@@ -138,7 +154,7 @@ class DeltaStore:
         with self._handle(table) as handle:
             before = handle.version()
             gone = handle.vacuum(
-                retention_hours=ARCHIVE_RETENTION_DAYS * _HOURS,
+                retention_hours=self._upkeep.retention_days * _HOURS,
                 dry_run=False,
                 full=True,
                 commit_properties=_commit({}),
@@ -184,7 +200,7 @@ class DeltaStore:
         self._handles[table] = handle
 
 
-def open_store(folder: Path, *, sync: Sync = durability.sync) -> DeltaStore:
+def open_store(folder: Path, *, sync: Sync = durability.sync, upkeep: Upkeep = _USUAL) -> DeltaStore:
     """Return the tables of a folder, made where there are none; what a power cut tore is put aside first.
 
     Raises:
@@ -196,17 +212,24 @@ def open_store(folder: Path, *, sync: Sync = durability.sync) -> DeltaStore:
             for told in durability.prove(folder / table, sync):
                 _LOG.warning("archive: %s; what it held is read from the log again", told)
         else:
-            _make(folder / table, table, sync)
-        check(DeltaTable(folder / table), table)
-    return DeltaStore(folder, sync=sync)
+            _make(folder / table, table, sync, upkeep)
+        handle = DeltaTable(folder / table)
+        check(handle, table)
+        _agree(handle, folder / table, sync, upkeep)
+    return DeltaStore(folder, sync=sync, upkeep=upkeep)
 
 
-def _make(path: Path, table: Kept, sync: Sync) -> None:
-    settings: dict[str, str | None] = {
-        "delta.logRetentionDuration": _KEPT_FOR,
-        "delta.deletedFileRetentionDuration": _KEPT_FOR,
-        "delta.appendOnly": "true",
-    }
+def _agree(handle: DeltaTable, path: Path, sync: Sync, upkeep: Upkeep) -> None:
+    """Have a table's log say for how long old versions are kept, where it says something else."""
+    if upkeep.properties.items() <= handle.metadata().configuration.items():
+        return
+    before = handle.version()
+    handle.alter.set_table_properties(upkeep.properties, post_commithook_properties=_NO_HOOKS)
+    durability.sync_commits(path, before + 1, handle.version(), sync)
+
+
+def _make(path: Path, table: Kept, sync: Sync, upkeep: Upkeep) -> None:
+    settings: dict[str, str | None] = {**upkeep.properties, "delta.appendOnly": "true"}
     if table in _FOUND_BY:
         settings["delta.dataSkippingStatsColumns"] = _FOUND_BY[table]
     DeltaTable.create(
@@ -265,14 +288,14 @@ def _commit(last: Mapping[str, int]) -> CommitProperties:
     return CommitProperties(app_transactions=apps, max_commit_retries=ARCHIVE_COMMIT_RETRIES)
 
 
-def _crowded(handle: DeltaTable, table: Kept) -> list[str | None]:
+def _crowded(handle: DeltaTable, table: Kept, files_max: int) -> list[str | None]:
     """Return the days that have too many small files; None stands for a table that isn't cut by days."""
     files = pa.table(handle.get_add_actions(flatten=True))
     small = files.filter(pc.less(files["size_bytes"], ARCHIVE_FILE_BYTES // 2))
     if table not in BY_DAY:
-        return [None] if small.num_rows >= ARCHIVE_FILES_MAX else []
+        return [None] if small.num_rows >= files_max else []
     counted = small.group_by("partition.day").aggregate([([], "count_all")]).to_pylist()
-    return [*sorted(str(row["partition.day"]) for row in counted if row["count_all"] >= ARCHIVE_FILES_MAX)]
+    return [*sorted(str(row["partition.day"]) for row in counted if row["count_all"] >= files_max)]
 
 
 def _checkpointed(table: Path) -> int:

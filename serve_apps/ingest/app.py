@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.committer import Brought, Committer, Holding, Origin, Outcome
@@ -20,13 +18,13 @@ from serve_apps.ingest.intake import UnwantedError, admit_head
 from serve_apps.ingest.ports import Keys, Quarantine
 from serve_apps.ingest.views import lane_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
+from serve_apps.plumbing.web import add_errors, answered, needing, problems
 from tidegate import __version__
 from tidegate.clock import Clock
 from tidegate.errors import NotFoundError, NotReadyError, TidegateError
 from tidegate.frames import MEDIA_TYPE, FrameError
 from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX, TIDE_TIMEOUT_S
-from tidegate.problem import CONTENT_TYPE, refused, render
 from tidegate.records import Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, LaneAnswer, lane_path
 
@@ -93,56 +91,23 @@ def build(backend: Backend, keyring: Keyring, *beside: APIRouter) -> FastAPI:
     app = FastAPI(title="Tidegate ingest", version=__version__, docs_url=None, redoc_url=None)
     _add_errors(app)
     _add_tide(app, backend)
-    _add_views(app, backend, _need(keyring, Scope.READ))
-    _add_health(app, backend, _need(keyring, Scope.METRICS))
+    _add_views(app, backend, needing(keyring, Scope.READ))
+    _add_health(app, backend, needing(keyring, Scope.METRICS))
     for router in beside:
         app.include_router(router)
     return app
 
 
-def _need(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
-    def caller(request: Request) -> Caller:
-        known = keyring.caller(request.headers.raw)
-        known.need(scope)
-        known.need_all_merchants()
-        return known
-
-    return caller
-
-
-def _answer(error: TidegateError, status: int | None = None) -> Response:
-    status, headers, body = render(error, status)
-    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
-
-
 def _add_errors(app: FastAPI) -> None:
+    add_errors(app)
+
     @app.exception_handler(FencedError)
     async def _fenced(_request: Request, error: FencedError) -> Response:
-        return _answer(NotReadyError(f"this committer is over, and the next one starts: {error.message}"))
+        return answered(NotReadyError(f"this committer is over, and the next one starts: {error.message}"))
 
     @app.exception_handler(FrameError)
     async def _no_head(_request: Request, error: FrameError) -> Response:
-        return _answer(error, 403 if isinstance(error, UnwantedError) else 422)
-
-    @app.exception_handler(TidegateError)
-    async def _refused(_request: Request, error: TidegateError) -> Response:
-        return _answer(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-        return _answer(refused((e["loc"][1:], str(e["msg"])) for e in error.errors()))
-
-    @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
-        answer = _answer(TidegateError(str(error.detail)), error.status_code)
-        answer.headers.update(error.headers or {})
-        return answer
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {
-        status: {"description": "a problem (RFC 9457)", "content": {CONTENT_TYPE.decode(): {}}} for status in statuses
-    }
+        return answered(error, 403 if isinstance(error, UnwantedError) else 422)
 
 
 def _bytes(media_type: str) -> dict[str, Any]:
@@ -151,7 +116,7 @@ def _bytes(media_type: str) -> dict[str, Any]:
 
 
 def _add_tide(app: FastAPI, backend: Backend) -> None:
-    told = _problems(413, 415, 422, 500, 503)
+    told = problems(413, 415, 422, 500, 503)
 
     @app.post(FRAMES_PATH, summary="Hand in frames", responses=told, openapi_extra=_bytes(MEDIA_TYPE))
     async def frames(request: Request) -> Answer:
@@ -166,7 +131,7 @@ def _add_tide(app: FastAPI, backend: Backend) -> None:
 
 def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:
     reader = Annotated[Caller, Depends(need)]
-    told = _problems(401, 403, 404, 422, 503)
+    told = problems(401, 403, 404, 422, 503)
 
     @app.get("/v1/sites", summary="All sites, and how far each is behind", responses=told, response_model=None)
     async def sites(_caller: reader) -> dict[str, Any]:
@@ -218,7 +183,7 @@ def _add_health(app: FastAPI, backend: Backend, need: Callable[[Request], Caller
             return JSONResponse({"ready": False, "why": error.message}, 503)
         return JSONResponse({"ready": True, "why": None})
 
-    @app.get("/metrics", summary="Prometheus metrics", responses=_problems(401, 403))
+    @app.get("/metrics", summary="Prometheus metrics", responses=problems(401, 403))
     async def metrics(_caller: Annotated[Caller, Depends(need)]) -> Response:
         rows = sites_view(await backend.holdings(), backend.clock.now_us())
         text = exposition(backend.meter, backend.quarantine.counts(), rows)

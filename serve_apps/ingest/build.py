@@ -12,38 +12,17 @@ from ray import serve
 from ray.serve import Application
 
 from serve_apps.ingest.app import Backend, build
-from serve_apps.ingest.committer import TOPICS, Committer
+from serve_apps.ingest.committer import Committer
 from serve_apps.ingest.identity import identity_router
 from serve_apps.ingest.registry import Registry
-from serve_apps.ingest.settings import IngestSettings, ingest_settings
 from serve_apps.ingest.sqlite import SqliteQuarantine, SqliteRegister
-from serve_apps.plumbing.stream.ports import Stream
-from serve_apps.plumbing.stream.sqlite import SqliteStream
-from tidegate.clock import Clock, SystemClock
+from serve_apps.plumbing.stream.configured import open_stream
+from tidegate.clock import SystemClock
+from tidegate.cloudsettings import IngestSettings, checked
 from tidegate.keys import Keyring, parse_keys
 from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
-from tidegate.records import SCHEMAS
 
 COMMITTER: Final = "c0"
-LOG: Final = "log.sqlite"
-
-
-def open_stream(settings: IngestSettings, clock: Clock) -> Stream:
-    """Open the log that the settings name, with a topic for each lane in use.
-
-    Raises:
-        TidegateError: as the adapters say.
-    """
-    stream: Stream
-    if settings.log == "kafka":
-        from serve_apps.plumbing.stream.kafka.stream import KafkaStream  # noqa: PLC0415 - a driver that few install
-
-        stream = KafkaStream(settings.kafka, clock, replicas=settings.replicas)
-    else:
-        stream = SqliteStream(Path(settings.data_dir) / LOG, clock)
-    for lane in SCHEMAS:
-        stream.create(TOPICS[lane], settings.partitions)
-    return stream
 
 
 @serve.ingress()
@@ -53,7 +32,7 @@ class Ingest:
     def __init__(self, settings: IngestSettings) -> None:
         clock, folder = SystemClock(), Path(settings.data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._stream = open_stream(settings, clock)
+        self._stream = open_stream(settings.log, folder, clock)
         self._register = SqliteRegister(folder / "registry.sqlite")
         self._quarantine = SqliteQuarantine(folder / "quarantine.sqlite")
         registry = Registry(self._register, clock, os.urandom)
@@ -99,4 +78,4 @@ def app(arguments: dict[str, Any]) -> Application:
         graceful_shutdown_timeout_s=SERVED_STOP_S_MAX,
         ray_actor_options={"num_cpus": 0},
     )(Ingest)
-    return deployment.bind(ingest_settings(arguments))
+    return deployment.bind(checked(IngestSettings, arguments, name="ingest"))

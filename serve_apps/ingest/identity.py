@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.ports import SiteKey
 from serve_apps.ingest.registry import Made, Registered, Registry
+from serve_apps.plumbing.web import needing, problems
 from tidegate.clock import rfc3339
 from tidegate.enrolment import (
     REGISTRY_PATH,
@@ -32,7 +33,7 @@ from tidegate.enrolment import (
 from tidegate.errors import FieldError, InvalidError
 from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import PAGE_ITEMS_MAX, TIDE_ENROLMENT_BYTES_MAX
-from tidegate.problem import CONTENT_TYPE, invalid
+from tidegate.problem import invalid
 
 _SITE: Final = SITES_PATH + "/{site}"
 _JSON: Final = "application/json"
@@ -54,29 +55,14 @@ class PageQuery(BaseModel):
 def identity_router(registry: Registry, keyring: Keyring) -> APIRouter:
     """Return the routes; whose application includes them answers each TidegateError as a problem."""
     router = APIRouter()
-    operator = Annotated[Caller, Depends(_operator(keyring))]
+    operator = Annotated[Caller, Depends(needing(keyring, Scope.SITES))]
     _add_sites(router, registry, operator)
     _add_revocations(router, registry, operator)
     _add_keys(router, registry)
     return router
 
 
-def _operator(keyring: Keyring) -> Callable[[Request], Caller]:
-    def caller(request: Request) -> Caller:
-        known = keyring.caller(request.scope["headers"])
-        known.need(Scope.SITES)
-        known.need_all_merchants()
-        return known
-
-    return caller
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    content: dict[str, Any] = {CONTENT_TYPE.decode(): {}}
-    return {status: {"description": "a problem (RFC 9457)", "content": content} for status in statuses}
-
-
-_REFUSED: Final = _problems(401, 403, 404, 408, 409, 413, 415, 422, 503)
+_REFUSED: Final = problems(401, 403, 404, 408, 409, 413, 415, 422, 503)
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:

@@ -7,10 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,6 @@ import pytest
 
 from serve_apps.archive import durability
 from serve_apps.archive.archive import TOPICS
-from serve_apps.archive.consumer import NAME
 from serve_apps.archive.delta import DeltaStore, open_store, opened
 from serve_apps.archive.ports import ArchiveError, Piece, UnavailableError
 from serve_apps.plumbing.stream.ports import Message
@@ -105,26 +102,6 @@ def test_each_row_is_there_once_after_many_kills_of_the_writer(log: Path, tmp_pa
 
     assert kills >= 3
     check_once(folder, 2 * MESSAGES * ROWS)
-
-
-def test_the_program_archives_a_log_until_it_is_told_to_stop(log: Path, tmp_path: Path) -> None:
-    folder, environment = tmp_path / "archive", {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "serve_apps.archive", "run", "--log", str(log), "--archive", str(folder)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"archiving {log} in {folder}\n"
-        deadline = time.monotonic() + 60
-        while rows_of(folder).num_rows < 2 * MESSAGES * ROWS and time.monotonic() < deadline:
-            threading.Event().wait(0.1)
-        process.terminate()
-        assert process.wait(30) == 0
-
-    check_once(folder, 2 * MESSAGES * ROWS)
-    stream = SqliteStream(log, SystemClock())
-    with closing(stream.consumers()) as consumers:
-        noted = consumers.registered()[NAME]
-    assert sum(offset for (topic, _), offset in noted.items() if topic == "tidegate.L1") >= 2 * MESSAGES
-    stream.close()
 
 
 class Racing(Piece):

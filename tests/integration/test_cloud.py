@@ -1,4 +1,4 @@
-"""A cloud on Ray Serve: sites enrol and send; its replica killed under load, nothing is lost and nothing doubled."""
+"""A cloud on Ray Serve: sites enrol and send; replicas of ingest and archive are killed under load: each row, once."""
 
 import http.client
 import json
@@ -9,24 +9,28 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from edge_nodes.reaper import members
-from serve_apps.ingest.committer import TOPICS
-from serve_apps.plumbing.stream.sqlite import SqliteStream
-from tests.integration.tides import CLOCK, Site, opened
+from serve_apps.archive.delta import opened
+from tests.integration import tides
+from tests.integration.tides import Site
+from tidegate.archived import Kept, restored
 from tidegate.enrolment import enrolment
-from tidegate.frames import parse, records
-from tidegate.records import Lane
+from tidegate.history import rows_of
+from tidegate.records import DECISION, Lane
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180
 STOP_S = 90
+ARCHIVED_S = 120
 
 
 @dataclass
@@ -38,14 +42,22 @@ class Cloud:
     folder: Path
     mark: str
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-        key = (self.folder / "operator.key").read_text()
+    def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
+    ) -> tuple[int, Any]:
+        status, told = self.text(path, method, body, key)
+        return status, json.loads(told)
+
+    def text(
+        self, path: str, method: str = "GET", body: dict[str, Any] | None = None, key: str | None = None
+    ) -> tuple[int, str]:
+        key = (self.folder / "operator.key").read_text() if key is None else key
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         context = ssl.create_default_context(cafile=self.authority)
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=context)
         connection.request(method, path, json.dumps(body) if body else None, headers)
         response = connection.getresponse()
-        told = response.status, json.loads(response.read())
+        told = response.status, response.read().decode()
         connection.close()
         return told
 
@@ -54,7 +66,7 @@ class Cloud:
         return str(self.folder / "tls" / "authority.pem")
 
     def site(self, name: str, folder: Path) -> Site:
-        return opened(name, folder / name, f"https://127.0.0.1:{self.port}", self.authority)
+        return tides.opened(name, folder / name, f"https://127.0.0.1:{self.port}", self.authority)
 
     def enrol(self, name: str, site: Site) -> None:
         status, made = self.ask("POST", "/v1/sites", {"site": name})
@@ -63,30 +75,33 @@ class Cloud:
         status, told = self.ask("POST", f"/v1/sites/{name}/enrolment", asked)
         assert status == 200, told
 
-    def replica(self) -> int:
-        found = [
-            pid
-            for pid in members(self.mark, {})
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ServeReplica:ingest")
-        ]
+    def replica(self, application: str) -> int:
+        name = f"ray::ServeReplica:{application}".encode()
+        found = [pid for pid in members(self.mark, {}) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(name)]
         return found[0]
+
+    def until_archived(self, messages: int) -> dict[str, Any]:
+        """Return the archive's standing once nothing is behind, and a replica begun anew has taken so many frames."""
+        deadline = time.monotonic() + ARCHIVED_S
+        while time.monotonic() < deadline:
+            status, told = self.ask("GET", "/archive/v1/status")
+            if status == 200 and told["messages"] >= messages and not any(told["behind"].values()):
+                return dict(told)
+            threading.Event().wait(0.2)
+        raise AssertionError(told)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(STOP_S) == 0
 
-    def held(self, lane: Lane) -> list[bytes]:
-        stream = SqliteStream(self.folder / "log.sqlite", CLOCK)
-        reader = stream.reader()
-        found = []
-        for partition in range(reader.partitions(TOPICS[lane])):
-            offset = reader.begin(TOPICS[lane], partition)
-            while page := reader.read(TOPICS[lane], partition, offset, messages_max=100, bytes_max=1 << 26):
-                found += [record for stored in page for record in records(parse(stored.value)).each()]
-                offset = page[-1].offset + 1
-        reader.close()
-        stream.close()
-        return found
+    def archived(self, table: Kept) -> pa.Table:
+        return opened(self.folder / "archive")[table].to_pyarrow_dataset().to_table()
+
+
+def decisions_of(rows: pa.Table) -> list[bytes]:
+    """Return archived decisions as their sites journaled them, to the bit."""
+    batches = rows.combine_chunks().to_batches()
+    return [row.tobytes() for batch in batches for row in rows_of(restored(batch, DECISION.names or ()))]
 
 
 def _free_port() -> int:
@@ -119,7 +134,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 @pytest.mark.slow
-def test_sites_enrol_and_a_killed_replica_loses_nothing_and_doubles_nothing(cloud: Cloud, tmp_path: Path) -> None:
+def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(cloud: Cloud, tmp_path: Path) -> None:
     sites = [cloud.site(name, tmp_path) for name in ("s1", "s2")]
     stranger = cloud.site("s3", tmp_path)
     for name, site in zip(("s1", "s2"), sites, strict=True):
@@ -130,22 +145,31 @@ def test_sites_enrol_and_a_killed_replica_loses_nothing_and_doubles_nothing(clou
     stranger.uplink.step()
     assert "UNKNOWN_KEY" in stranger.uplink.standing.trouble
 
-    killed = cloud.replica()
+    assert cloud.until_archived(1)["trouble"] is None
+    killed = {name: cloud.replica(name) for name in ("ingest", "archive")}
     for site in sites:
         site.decide(3_000)
         site.uplink.step()
-    os.kill(killed, signal.SIGKILL)
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
     for site in sites:
         site.decide(2_000)
         site.until_sent()
-    assert cloud.replica() != killed
+    told = cloud.until_archived(1)
+    assert {name: cloud.replica(name) for name in killed}.items().isdisjoint(killed.items())
+    assert [row for row in told["partitions"] if row["halted"]] == []
     rows = cloud.ask("GET", "/v1/sites")[1]["data"]
     assert [(row["site"], row["forked"], row["gaps"]) for row in rows] == [("s1", False, 0), ("s2", False, 0)]
+    status, text = cloud.text("/archive/metrics")
+    assert (status, 'tidegate_archive_halted{topic="tidegate.L1"} 0.0' in text) == (200, True)
+    assert cloud.ask("GET", "/archive/v1/status", key="tg_nobody")[0] == 401
+    assert cloud.ask("GET", "/archive/readyz", key="")[1] == {"ready": True, "why": None}
     cloud.stop()
 
-    for lane in (Lane.DECISIONS, Lane.EVENTS):
-        held = cloud.held(lane)
-        assert sorted(held) == sorted(record for site in sites for record in site.own(lane))
+    decisions, events = cloud.archived("decisions"), cloud.archived("events")
+    assert sorted(decisions_of(decisions)) == sorted(record for site in sites for record in site.own(Lane.DECISIONS))
+    assert events.num_rows == sum(len(site.own(Lane.EVENTS)) for site in sites)
+    assert len(set(zip(events["source"].to_pylist(), events["seq"].to_pylist(), strict=True))) == events.num_rows
     assert members(cloud.mark, {}) == {}
     for site in (*sites, stranger):
         site.close()

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.cloudsettings import CloudSettings, checked
 from tidegate.errors import SettingsError
 from tidegate.settings import merge, parse, site_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CLOUDS = ("cloud.toml", "kafka.toml")
 
 
 def _layer(name: str) -> dict[str, object]:
@@ -29,6 +31,13 @@ def test_a_sandbox_lives_in_the_machines_time_beside_the_demo() -> None:
     settings = site_settings([_layer("site.toml"), _layer("sandbox.toml")], names="both")
 
     assert (settings.profile, settings.clock.source, settings.door.port) == ("sandbox", "system", 8490)
+
+
+def test_the_clouds_load_and_say_what_differs() -> None:
+    one, many = (checked(CloudSettings, parse(n, (CONFIGS / "cloud" / n).read_text()), name=n) for n in CLOUDS)
+
+    assert one == CloudSettings()
+    assert (many.log.kind, many.log.replicas, many.archive) == ("kafka", 3, one.archive)
 
 
 def test_every_toml_file_is_toml() -> None:

@@ -15,21 +15,23 @@ from tidegate.errors import SettingsError
 from tidegate.settings import SiteSettings, merge, parse, site_settings
 
 BASE: dict[str, Any] = {"data_dir": "var/site", "machine_mark": "var/mark"}
-UNITS = re.compile(r"\b(address|port|bytes|word|cards|terminals|records|hours|name|code|folder|file|millionths)\b")
+UNITS = re.compile(
+    r"\b(address|port|bytes|word|cards|terminals|records|hours|name|code|folder|file|millionths|partitions|brokers|days|files|committers)\b"
+)
 KEYS = st.sampled_from("abc")
 TREES = st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=6)
 LAYERS = st.lists(st.dictionaries(KEYS, TREES, max_size=3), max_size=4)
 
 
-def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, info in section.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _fields(info.annotation, f"{prefix}{name}.")
+            yield from fields(info.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, info
 
 
-FIELDS = dict(_fields(SiteSettings))
+FIELDS = dict(fields(SiteSettings))
 
 
 def nested(path: str, value: object) -> dict[str, Any]:

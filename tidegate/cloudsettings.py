@@ -1,0 +1,123 @@
+"""Settings of a cloud: one TOML file for all of its applications, validated, frozen; every field says unit and why.
+
+Whoever deploys reads the file; each application gets its own part, with the place of its data, as Serve's arguments.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tidegate.errors import FieldError, SettingsError, joined
+from tidegate.limits import ARCHIVE_FILES_MAX, ARCHIVE_RETENTION_DAYS, DAY_US, LOG_PARTITIONS_MAX, REPLAY_WINDOW_US
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LogSettings(_Section):
+    """What carries frames from ingest to whoever reads them."""
+
+    kind: Annotated[
+        Literal["sqlite", "kafka"],
+        Field(description="word; sqlite, because a cloud on one machine needs no broker; kafka for several machines"),
+    ] = "sqlite"
+    brokers: Annotated[
+        str,
+        Field(description="address (host:port) of each broker, with commas between; empty, because the log is a file"),
+    ] = ""
+    replicas: Annotated[
+        int,
+        Field(ge=1, le=9, description="brokers that hold each message; 3, because one may fail while another is down"),
+    ] = 3
+    partitions: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=LOG_PARTITIONS_MAX,
+            description="partitions of each topic; 8, because they are fixed for ever and cost little",
+        ),
+    ] = 8
+    client: Annotated[
+        str,
+        Field(
+            description="TOML file of what librdkafka is told besides, such as security.protocol and sasl.password, "
+            "readable by its owner alone; empty, because brokers in a network of their own need none"
+        ),
+    ] = ""
+
+    @model_validator(mode="after")
+    def _addressed(self) -> Self:
+        if (self.kind == "kafka") != bool(self.brokers):
+            raise ValueError('log.brokers: name them where log.kind is "kafka", and only there')
+        if self.client and self.kind != "kafka":
+            raise ValueError('log.client: means something only where log.kind is "kafka"')
+        return self
+
+
+class ArchiveOptions(_Section):
+    """How the archive keeps its tables."""
+
+    retention_days: Annotated[
+        int,
+        Field(
+            ge=-(-REPLAY_WINDOW_US // DAY_US),
+            le=3_650,
+            description="days for which each version of the tables can be read; 90, because a training's and a "
+            "backtest's stay readable for a quarter; rows are never removed",
+        ),
+    ] = ARCHIVE_RETENTION_DAYS
+    merge_files: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=1_024,
+            description="small files of one day before they are merged; 64, because each costs a reader a millisecond",
+        ),
+    ] = ARCHIVE_FILES_MAX
+
+
+class CloudSettings(_Section):
+    """Everything a cloud is told."""
+
+    log: LogSettings = LogSettings()
+    archive: ArchiveOptions = ArchiveOptions()
+
+
+class _Application(_Section):
+    data_dir: Annotated[
+        str, Field(min_length=1, description="folder of all that is kept; no default, because losing it matters")
+    ]
+    keys: Annotated[
+        str,
+        Field(min_length=1, description="file of the operators' API keys; no default, because nobody may do without"),
+    ]
+    log: LogSettings = LogSettings()
+
+
+class IngestSettings(_Application):
+    """Arguments of ingest."""
+
+
+class ArchiveSettings(_Application, ArchiveOptions):
+    """Arguments of the archive."""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(model: type[M], told: Mapping[str, Any], *, name: str) -> M:
+    """Return validated settings; `name` says where they came from.
+
+    Raises:
+        SettingsError: a field is unknown, missing or out of bounds; each is named.
+    """
+    try:
+        return model.model_validate(told)
+    except ValidationError as error:
+        fields = tuple(
+            FieldError(".".join(map(str, e["loc"])) or name, e["msg"].removeprefix("Value error, "))
+            for e in error.errors()
+        )
+        raise SettingsError(f"{name}: {joined(fields)}", fields=fields) from error
