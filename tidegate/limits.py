@@ -114,6 +114,7 @@ TIDE_REQUEST_US: Final = 300_000  # what a request should take: live records wai
 TIDE_REQUEST_BYTES_MIN: Final = 64 * KIB  # a slow line's: live frames of a site and a part of its backlog
 TIDE_TIMEOUT_S: Final = 20.0  # a full request over a line of 2 Mbit/s; a black hole is found out then
 TIDE_ANSWER_BYTES_MAX: Final = 2 * MIB  # the ranges of a site that was cut off a thousand times are a tenth of it
+HOUSE_BYTES_MAX: Final = 3 * 1024 * MIB  # a cloud and two sites on one machine, idle: a laptop of 8 GiB has it to spare
 RELAY_CHUNK_BYTES: Final = 64 * KIB  # what is read at a time, and waits at the most: a relay only hands on
 RELAY_CONNECTIONS_MAX: Final = 16  # of one site's way to the cloud: an uplink has one, and leaves some to time out
 WAN_ORDER_BYTES_MAX: Final = 4 * KIB  # one order: a word and a name
