@@ -134,11 +134,6 @@ class Lanes:
         }
         return {key: spans[0].first for key, spans in gaps.items() if spans}
 
-    def beyond(self, key: Key) -> bool:
-        """Tell whether the cloud has more of a lane than is here: this journal was restored from an older copy."""
-        state = self._states.get(key)
-        return state is not None and bool(state.committed) and state.committed[-1].last > state.last
-
 
 def _count(spans: Iterable[Span], since: int = 1) -> int:
     """Return how many records of the spans there are from `since` on."""

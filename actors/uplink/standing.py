@@ -43,7 +43,7 @@ class Standing:
     trouble: str = ""
     """Why it is not connected, or what the cloud didn't want; empty: none."""
     restored: bool = False
-    """The cloud has more than the journal: it was restored from an older copy, and needs a new epoch."""
+    """The cloud has another history of the newest epoch than the journal: an older copy of that was put back."""
     sent_frames: int = 0
     sent_bytes: int = 0
     sent_records: int = 0

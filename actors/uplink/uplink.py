@@ -5,7 +5,7 @@ next cursor puts it right. It never sends beyond what is durable.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from actors.uplink.patience import Patience
 from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply
 from actors.uplink.schedule import Queue, Schedule
 from actors.uplink.standing import Key, Looks, Standing
+from actors.uplink.witness import Doubts
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError
 from tidegate.frames import (
@@ -48,6 +49,7 @@ from tidegate.limits import (
 from tidegate.passages import Passage, Span
 from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
+from tidegate.tideline import committed_bytes
 
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
 
@@ -71,13 +73,14 @@ class _Load:
 class Uplink:
     """Of one gate's journal. For one thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an uplink works with
         self,
         *,
         whose: Whose,
         journal: Journal,
         carrier: Carrier,
         memory: Memory,
+        witness: Memory,
         signer: Signer,
         clock: Clock,
         entropy: Entropy,
@@ -87,6 +90,7 @@ class Uplink:
         self._journal, self._carrier, self._memory = journal, carrier, memory
         self._signer, self._clock, self._versions = signer, clock, versions
         self._lanes = Lanes()
+        self._doubts = Doubts(journal, witness)
         self._schedule = Schedule()
         self._looks = Looks()
         self._patience = Patience(entropy)
@@ -196,6 +200,7 @@ class Uplink:
         self.standing.sent_frames += len(load.frames)
         self.standing.sent_bytes += load.size
         self.standing.sent_records += sum(span.last - span.first + 1 for _, span in load.spans)
+        self._doubt(answer, [key[0] for key, _ in load.spans])
         for (key, span), result in zip(load.spans, answer.results, strict=False):
             if result.status in {Status.QUARANTINED, Status.REFUSED}:
                 self._hold(key, span, f"{result.reason}: {result.message}", now_us)
@@ -222,8 +227,10 @@ class Uplink:
                 versions=dict(self._versions()),
             )
             sealed = SignedHead.seal(head, self._signer.sign).data
-            if self._ask(HEADS_PATH, sealed, HEAD_MEDIA_TYPE, now_us) is None:
+            answer = self._ask(HEADS_PATH, sealed, HEAD_MEDIA_TYPE, now_us)
+            if answer is None:
                 return
+            self._doubt(answer, [epoch])
         if not self.standing.connected:
             self.standing.connected = True
             self._lanes.connected()
@@ -254,8 +261,15 @@ class Uplink:
         for cursor in answer.cursors:
             key = (EpochId(cursor.epoch), Lane(cursor.lane))
             self._lanes.has(key, tuple(Span(*span) for span in cursor.committed))
-            self.standing.restored |= self._lanes.beyond(key)
         self._stand()
+
+    def _doubt(self, answer: Answer, epochs: Sequence[EpochId]) -> None:
+        """Look whether the cloud has another history; `epochs` are those that its results are about, in order."""
+        try:
+            self._doubts.heard(answer, epochs)
+        except DiskFullError as error:
+            self.standing.trouble = error.message
+        self.standing.restored = self._journal.epochs()[-1] in self._doubts.denied
 
     def _unwanted(self, reply: Reply, now_us: int) -> None:
         """Take an answer that is a problem (RFC 9457): wait, longer where only a person can change something."""
@@ -279,8 +293,8 @@ class Uplink:
         """Remember what the cloud has, so that the journal can be trimmed behind it."""
         if now_us < self._saved[0] + TIDE_SAVE_EVERY_US:
             return
-        committed = {f"{epoch}/L{lane:d}": spans for (epoch, lane), spans in self._lanes.committed().items()}
-        data = json.dumps({"format": 1, "committed": committed}, sort_keys=True).encode()
+        sure = {key: spans for key, spans in self._lanes.committed().items() if self._doubts.trusts(*key, spans)}
+        data = committed_bytes(sure)
         if data != self._saved[1]:
             try:
                 self._memory.save(data)

@@ -214,7 +214,9 @@ class TideAnswer(BaseModel):
     lag_s: Annotated[float, Field(description="seconds since the oldest record is durable that the cloud lacks")]
     behind: Annotated[int, Field(description="records that the cloud lacks")]
     trouble: Annotated[str, Field(description="why it isn't connected, or what the cloud didn't want; empty: none")]
-    restored: Annotated[bool, Field(description="the cloud has more than this journal: it is an older copy")]
+    restored: Annotated[
+        bool, Field(description="the cloud has another history of this epoch: an older copy was put back")
+    ]
     lanes: dict[str, LaneTideAnswer]
 
 
@@ -224,6 +226,7 @@ class SiteAnswer(BaseModel):
     site: str
     gate: str
     epoch: str
+    epoch_began: Annotated[str, Field(description="why: first_start, machine_changed, damaged or restored")]
     profile: Literal["production", "demo", "sandbox"]
     currency: str
     now: str
