@@ -329,6 +329,7 @@ class Service:
             "site": gate.settings.site,
             "gate": gate.settings.gate,
             "epoch": gate.epoch,
+            "epoch_began": gate.state.epoch_began,
             "profile": gate.settings.profile,
             "currency": gate.settings.currency,
             "now": rfc3339(gate.now_us()),

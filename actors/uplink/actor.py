@@ -20,8 +20,8 @@ from tidegate.clock import SystemClock
 from tidegate.errors import TidegateError
 from tidegate.ids import GateId, SiteId
 from tidegate.settings import SiteSettings
+from tidegate.tideline import COMMITTED, WITNESS
 
-COMMITTED_FILE: Final = "uplink/committed.json"
 _LOG: Final = logging.getLogger(__name__)
 _STOP_S: Final = 30.0
 
@@ -82,7 +82,8 @@ def _made(settings: SiteSettings, open_journal: Open) -> Uplink:
         whose=Whose(SiteId(settings.site), GateId(settings.gate)),
         journal=open_journal(folder / "journal"),
         carrier=HttpsCarrier(uplink.url, authority=uplink.authority or None, client=client),
-        memory=PosixFile(folder / COMMITTED_FILE),
+        memory=PosixFile(folder / "uplink" / COMMITTED),
+        witness=PosixFile(folder / "uplink" / WITNESS),
         signer=signer_of(read_key(file), str(file)),
         clock=SystemClock(),
         entropy=os.urandom,

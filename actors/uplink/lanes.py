@@ -115,8 +115,3 @@ class Lanes:
             counts[lane] += sum(span.last - span.first + 1 for span in there)
             counts[lane] -= sum(span.last - span.first + 1 for span in state.lost)
         return counts
-
-    def beyond(self, key: Key) -> bool:
-        """Tell whether the cloud has more of a lane than is here: this journal was restored from an older copy."""
-        state = self._states.get(key)
-        return state is not None and bool(state.committed) and state.committed[-1].last > state.last

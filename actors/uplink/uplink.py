@@ -5,7 +5,7 @@ next cursor puts it right. It never sends beyond what is durable.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from actors.uplink.patience import Patience
 from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply, Texts
 from actors.uplink.schedule import Queue, Schedule
 from actors.uplink.texts import Offers
+from actors.uplink.witness import Doubts
 from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError
@@ -50,6 +51,7 @@ from tidegate.limits import (
 from tidegate.passages import Passage, Span
 from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
+from tidegate.tideline import committed_bytes
 
 _M = TypeVar("_M", bound=BaseModel)
 _NO_SUCH_PATH: Final = frozenset({404, 405})
@@ -73,7 +75,7 @@ class Standing:
     trouble: str = ""
     """Why it is not connected, or what the cloud didn't want; empty: none."""
     restored: bool = False
-    """The cloud has more than the journal: it was restored from an older copy, and needs a new epoch."""
+    """The cloud has another history of the newest epoch than the journal: an older copy of that was put back."""
     sent_frames: int = 0
     sent_bytes: int = 0
     sent_records: int = 0
@@ -93,13 +95,14 @@ class _Load:
 class Uplink:
     """Of one gate's journal. For one thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an uplink works with
         self,
         *,
         whose: Whose,
         journal: Journal,
         carrier: Carrier,
         memory: Memory,
+        witness: Memory,
         signer: Signer,
         clock: Clock,
         entropy: Entropy,
@@ -109,6 +112,7 @@ class Uplink:
         self._journal, self._carrier, self._memory = journal, carrier, memory
         self._signer, self._clock, self._versions = signer, clock, versions
         self._lanes = Lanes()
+        self._doubts = Doubts(journal, witness)
         self._schedule = Schedule()
         self._patience = Patience(entropy)
         self._credit = FRAME_BYTES_MAX
@@ -220,6 +224,7 @@ class Uplink:
         self.standing.sent_frames += len(load.frames)
         self.standing.sent_bytes += load.size
         self.standing.sent_records += sum(span.last - span.first + 1 for _, span in load.spans)
+        self._doubt(answer, [key[0] for key, _ in load.spans])
         for (key, span), result in zip(load.spans, answer.results, strict=False):
             if result.status in {Status.QUARANTINED, Status.REFUSED}:
                 self._hold(key, span, f"{result.reason}: {result.message}", now_us)
@@ -246,8 +251,10 @@ class Uplink:
                 versions=dict(self._versions()),
             )
             sealed = SignedHead.seal(head, self._signer.sign).data
-            if self._ask(HEADS_PATH, sealed, HEAD_MEDIA_TYPE, now_us) is None:
+            answer = self._ask(HEADS_PATH, sealed, HEAD_MEDIA_TYPE, now_us)
+            if answer is None:
                 return
+            self._doubt(answer, [epoch])
         if not self.standing.connected:
             self.standing.connected = True
             self._lanes.connected()
@@ -300,7 +307,14 @@ class Uplink:
         for cursor in answer.cursors:
             key = (EpochId(cursor.epoch), Lane(cursor.lane))
             self._lanes.has(key, tuple(Span(*span) for span in cursor.committed))
-            self.standing.restored |= self._lanes.beyond(key)
+
+    def _doubt(self, answer: Answer, epochs: Sequence[EpochId]) -> None:
+        """Look whether the cloud has another history; `epochs` are those that its results are about, in order."""
+        try:
+            self._doubts.heard(answer, epochs)
+        except DiskFullError as error:
+            self.standing.trouble = error.message
+        self.standing.restored = self._journal.epochs()[-1] in self._doubts.denied
 
     def _unwanted(self, reply: Reply, now_us: int) -> None:
         """Take an answer that is a problem (RFC 9457): wait, longer where only a person can change something."""
@@ -324,8 +338,8 @@ class Uplink:
         """Remember what the cloud has, so that the journal can be trimmed behind it."""
         if now_us < self._saved[0] + TIDE_SAVE_EVERY_US:
             return
-        committed = {f"{epoch}/L{lane:d}": spans for (epoch, lane), spans in self._lanes.committed().items()}
-        data = json.dumps({"format": 1, "committed": committed}, sort_keys=True).encode()
+        sure = {key: spans for key, spans in self._lanes.committed().items() if self._doubts.trusts(*key, spans)}
+        data = committed_bytes(sure)
         if data != self._saved[1]:
             try:
                 self._memory.save(data)

@@ -197,6 +197,7 @@ class SiteAnswer(BaseModel):
     site: str
     gate: str
     epoch: str
+    epoch_began: Annotated[str, Field(description="why: first_start, machine_changed, damaged or restored")]
     profile: Literal["production", "demo", "sandbox"]
     currency: str
     now: str

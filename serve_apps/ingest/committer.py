@@ -20,10 +20,9 @@ from tidegate.frames import Head, Header
 from tidegate.limits import LOG_COMMIT_BYTES_MAX, TIDE_GAP_AGE_US
 from tidegate.passages import Span
 from tidegate.records import Lane
-from tidegate.tide import Cursor, Result, Status
+from tidegate.tide import FORKED, Cursor, Result, Status
 
 TOPICS: Final = {lane: topic_of(lane) for lane in Lane}
-FORKED: Final = "forked"
 _TEXT: Final = "TEXT/"
 """Before a text's digest: the cursor that says how much of it is there. No site's name has capital letters."""
 _FORMAT: Final = 1
@@ -89,7 +88,8 @@ class Holding:
             ranges = self.ranges(lane)
             rewind = ranges.through + 1 if ranges.in_order else None
             spans = [(each.first, each.last) for each in ranges.ranges]
-            made.append(Cursor(epoch=origin.epoch, lane=lane, committed=spans, rewind_to=rewind))
+            chain = ranges.ranges[-1].after.hex() if spans else ""
+            made.append(Cursor(epoch=origin.epoch, lane=lane, committed=spans, rewind_to=rewind, chain=chain))
         return made
 
     def to_bytes(self) -> bytes:
