@@ -70,6 +70,7 @@ def _send(settings: SiteSettings, stream: MemoryStream) -> None:
         journal=Tail(PosixDisk(data / "journal")),
         carrier=direct,
         memory=MemoryFile(),
+        witness=MemoryFile(),
         signer=signer,
         clock=CLOCK,
         entropy=os.urandom,
