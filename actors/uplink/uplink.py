@@ -11,11 +11,12 @@ from typing import Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from actors.uplink.lanes import Key, Lanes, Wanted
+from actors.uplink.lanes import Lanes, Wanted
 from actors.uplink.memory import MemoryTexts
 from actors.uplink.patience import Patience
 from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply, Texts
 from actors.uplink.schedule import Queue, Schedule
+from actors.uplink.standing import Key, Looks, Standing
 from actors.uplink.texts import Offers
 from actors.uplink.witness import Doubts
 from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
@@ -66,24 +67,6 @@ class Whose(NamedTuple):
 
 
 @dataclass(slots=True)
-class Standing:
-    """How an uplink does, for who asks."""
-
-    connected: bool = False
-    heard_us: int = 0
-    """When the cloud answered last; 0: never."""
-    trouble: str = ""
-    """Why it is not connected, or what the cloud didn't want; empty: none."""
-    restored: bool = False
-    """The cloud has another history of the newest epoch than the journal: an older copy of that was put back."""
-    sent_frames: int = 0
-    sent_bytes: int = 0
-    sent_records: int = 0
-    unwanted_frames: int = 0
-    behind: dict[Lane, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class _Load:
     """A request in the making: frames, and what each holds."""
 
@@ -114,6 +97,7 @@ class Uplink:
         self._lanes = Lanes()
         self._doubts = Doubts(journal, witness)
         self._schedule = Schedule()
+        self._looks = Looks()
         self._patience = Patience(entropy)
         self._credit = FRAME_BYTES_MAX
         self._pace = FRAMES_BODY_BYTES_MAX
@@ -136,6 +120,7 @@ class Uplink:
         """Send one request, where there is something to send and a way; return how many seconds to wait then."""
         now_us = self._clock.now_us()
         if now_us < self._patience.until_us:
+            self._look(everything=False)
             return (self._patience.until_us - now_us) / SECOND_US
         head_is_due = not self.standing.connected or now_us >= self._head_due_us
         self._look(everything=head_is_due)
@@ -165,8 +150,14 @@ class Uplink:
     def _look(self, *, everything: bool) -> None:
         self._journal.refresh(everything=everything)
         epochs = self._journal.epochs()
-        self._lanes.durable(epochs, {(e, lane): self._journal.last(e, lane) for e in epochs for lane in LANES})
-        self.standing.behind = self._lanes.behind()
+        durable = {(e, lane): self._journal.last(e, lane) for e in epochs for lane in LANES}
+        self._lanes.durable(epochs, durable)
+        self._looks.look(self._clock.now_us(), durable)
+        self._stand()
+
+    def _stand(self) -> None:
+        self.standing.behind, self.standing.lanes = self._lanes.behind(), self._lanes.standing()
+        self.standing.oldest_us = self._looks.oldest_us(self._lanes.lacking())
 
     def _load(self) -> _Load:
         """Return frames for one request, no more than the cloud takes: each queue's by its turn."""
@@ -307,6 +298,7 @@ class Uplink:
         for cursor in answer.cursors:
             key = (EpochId(cursor.epoch), Lane(cursor.lane))
             self._lanes.has(key, tuple(Span(*span) for span in cursor.committed))
+        self._stand()
 
     def _doubt(self, answer: Answer, epochs: Sequence[EpochId]) -> None:
         """Look whether the cloud has another history; `epochs` are those that its results are about, in order."""
