@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -17,8 +17,6 @@ from actors.uplink.actor import UplinkActor
 from tidegate.errors import SettingsError
 from tidegate.limits import GATE_RESTARTS_MAX, UPLINK_RESTARTS_MAX
 from tidegate.settings import SiteSettings
-
-NAMESPACE: Final = "tidegate"
 
 
 class ActorClient(GateClient):
@@ -112,10 +110,13 @@ def spawn_uplink(settings: SiteSettings) -> UplinkClient:
 def _detached(
     what: str, settings: SiteSettings, variables: dict[str, str], *, restarts: int, calls: int
 ) -> dict[str, Any]:
-    """Return the options of an actor that outlives whoever started it, and answers so many calls at a time."""
+    """Return the options of an actor that outlives whoever started it, and answers so many calls at a time.
+
+    It is found in its site's namespace alone, so that several sites in one cluster are as apart as with one each.
+    """
     return {
         "name": f"{what}:{settings.site}:{settings.gate}",
-        "namespace": NAMESPACE,
+        "namespace": settings.site,
         "lifetime": "detached",
         "max_restarts": restarts,
         "num_cpus": 0,

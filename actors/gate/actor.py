@@ -35,6 +35,8 @@ from actors.journal.recovery import Reason, Recovery
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from actors.uplink.disk import PosixFile
+from actors.uplink.standing import STANDING_FILE, seen
 from tidegate.clock import Clock, EventClock, SystemClock
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError
 from tidegate.ids import RecordId
@@ -155,8 +157,11 @@ class GateHost:
         self._gate: Gate | None = None
         self._committer: Committer | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        if self._settings.uplink.url:
+            self._service.tide_from(self._tide)
         module, name = build.split(":")
-        self.application = getattr(importlib.import_module(module), name)(self._service, keys)
+        application = getattr(importlib.import_module(module), name)
+        self.application = application(self._service, keys, tuple(self._settings.door.origins))
         self._upkeep: Upkeep | None = None
         self._tending: tuple[asyncio.Task[None], ...] = ()
         self._restarts = False
@@ -243,6 +248,10 @@ class GateHost:
     @property
     def _shelf(self) -> Shelf:
         return Shelf(folder=PosixFolder(self._folder / "bundles"))
+
+    def _tide(self) -> dict[str, Any] | None:
+        """Return what the uplink said of itself in its file: it is read when somebody asks, and takes no call."""
+        return seen(PosixFile(self._folder / STANDING_FILE).load(), time.time_ns() // 1_000)
 
     def _replayed(self, decision: str) -> dict[str, Any]:
         """Decide again from the files, as `tidegate decision replay --stored` does, while the gate goes on."""

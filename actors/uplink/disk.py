@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -38,15 +39,23 @@ class PosixFile:
                 raise DiskFullError(f"{self._path}: the disk is full; free space on it") from error
             raise
 
+    def put(self, data: bytes) -> None:
+        """Replace it at once, and let a crash take it: for what is told anew every second."""
+        self._beside(data, durable=False).replace(self._path)
+
     def _save(self, data: bytes) -> None:
+        promote(self._beside(data, durable=True), self._path)
+
+    def _beside(self, data: bytes, *, durable: bool) -> Path:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(self._path.name + ".tmp")
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
         with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, so that the file is private from the start
             file.write(data)
             file.flush()
-            os.fsync(handle)
-        promote(beside, self._path)
+            if durable:
+                os.fsync(handle)
+        return beside
 
 
 def read_key(path: Path) -> bytes:
@@ -64,6 +73,34 @@ def read_key(path: Path) -> bytes:
     if mode & _OTHERS:
         raise SettingsError(f"{path}: others may read the site's key; chmod 600 it, and rotate it")
     return pem
+
+
+class FolderTexts:
+    """The sets of lists and the manifests of bundles in a site's data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> Collection[str]:
+        """Return what records call them."""
+        return tuple(self._files())
+
+    def read(self, name: str) -> bytes | None:
+        """Return a text; None: it isn't kept any more."""
+        file = self._files().get(name)
+        try:
+            return None if file is None else file.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _files(self) -> dict[str, Path]:
+        sets = {_lists_name(path.stem): path for path in (self._folder / "orders").glob("*-l-*.csv")}
+        return sets | {path.parent.name: path for path in (self._folder / "bundles").glob("b-*/manifest.json")}
+
+
+def _lists_name(stem: str) -> str:
+    """Return what records call a set whose file begins with its version."""
+    return stem.partition("-")[2]
 
 
 class WatchedKey:

@@ -7,15 +7,19 @@ next cursor puts it right. It never sends beyond what is durable.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from actors.uplink.lanes import Key, Lanes, Wanted
+from actors.uplink.lanes import Lanes, Wanted
+from actors.uplink.memory import MemoryTexts
 from actors.uplink.patience import Patience
-from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply
+from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply, Texts
 from actors.uplink.schedule import Queue, Schedule
+from actors.uplink.standing import Key, Looks, Standing
+from actors.uplink.texts import Offers
 from actors.uplink.witness import Doubts
+from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError
 from tidegate.frames import (
@@ -50,6 +54,8 @@ from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
 from tidegate.tideline import committed_bytes
 
+_M = TypeVar("_M", bound=BaseModel)
+_NO_SUCH_PATH: Final = frozenset({404, 405})
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
 
 
@@ -58,24 +64,6 @@ class Whose(NamedTuple):
 
     site: SiteId
     gate: GateId
-
-
-@dataclass(slots=True)
-class Standing:
-    """How an uplink does, for who asks."""
-
-    connected: bool = False
-    heard_us: int = 0
-    """When the cloud answered last; 0: never."""
-    trouble: str = ""
-    """Why it is not connected, or what the cloud didn't want; empty: none."""
-    restored: bool = False
-    """The cloud has another history of the newest epoch than the journal: an older copy of that was put back."""
-    sent_frames: int = 0
-    sent_bytes: int = 0
-    sent_records: int = 0
-    unwanted_frames: int = 0
-    behind: dict[Lane, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -109,10 +97,13 @@ class Uplink:
         self._lanes = Lanes()
         self._doubts = Doubts(journal, witness)
         self._schedule = Schedule()
+        self._looks = Looks()
         self._patience = Patience(entropy)
         self._credit = FRAME_BYTES_MAX
         self._pace = FRAMES_BODY_BYTES_MAX
         self._head_due_us = 0
+        self._offers = Offers(whose.site, MemoryTexts())
+        self._text_went_last = False
         self._saved: tuple[int, bytes] = (0, b"")
         self.standing = Standing()
 
@@ -121,10 +112,15 @@ class Uplink:
         self._signer = signer
         self._patience.until_us = 0
 
+    def offer(self, texts: Texts) -> None:
+        """Offer the cloud these texts from now on."""
+        self._offers = Offers(self._whose.site, texts)
+
     def step(self) -> float:
         """Send one request, where there is something to send and a way; return how many seconds to wait then."""
         now_us = self._clock.now_us()
         if now_us < self._patience.until_us:
+            self._look(everything=False)
             return (self._patience.until_us - now_us) / SECOND_US
         head_is_due = not self.standing.connected or now_us >= self._head_due_us
         self._look(everything=head_is_due)
@@ -134,10 +130,14 @@ class Uplink:
         if head_is_due:
             self._send_head(now_us)
             return 0.0
+        if self._offers.waiting and not self._text_went_last:
+            self._send_text(now_us)
+            return 0.0
+        self._text_went_last = False  # texts and frames take turns
         load = self._load()
         if not load.frames:
             self._save(now_us)
-            return TIDE_POLL_S
+            return 0.0 if self._offers.waiting else TIDE_POLL_S
         self._send(load, now_us)
         return 0.0
 
@@ -150,8 +150,15 @@ class Uplink:
     def _look(self, *, everything: bool) -> None:
         self._journal.refresh(everything=everything)
         epochs = self._journal.epochs()
-        self._lanes.durable(epochs, {(e, lane): self._journal.last(e, lane) for e in epochs for lane in LANES})
+        durable = {(e, lane): self._journal.last(e, lane) for e in epochs for lane in LANES}
+        self._lanes.durable(epochs, durable)
+        self._looks.look(self._clock.now_us(), durable)
+        self._stand()
+
+    def _stand(self) -> None:
         self.standing.behind = self._lanes.behind()
+        self.standing.lanes = self._lanes.standing(line_is_up=self.standing.connected)
+        self.standing.oldest_us = self._looks.oldest_us(self._lanes.lacking())
 
     def _load(self) -> _Load:
         """Return frames for one request, no more than the cloud takes: each queue's by its turn."""
@@ -244,24 +251,46 @@ class Uplink:
             self.standing.connected = True
             self._lanes.connected()
         self._head_due_us = now_us + TIDE_HEAD_EVERY_US
+        self._offers.look(now_us)
+
+    def _send_text(self, now_us: int) -> None:
+        """Offer a text that records name, or send the part of it that the cloud wants."""
+        self._text_went_last = True
+        part = self._offers.next(self._signer, now_us)
+        if part is not None:
+            reply = self._reply(ARTIFACTS_PATH, part.data, ARTIFACT_MEDIA_TYPE, now_us)
+            if reply is not None and reply.status in _NO_SUCH_PATH:
+                self._offers.unknown(now_us)
+            elif reply is not None:
+                answer = self._read(reply, ArtifactAnswer, now_us)
+                if answer is not None:
+                    self._offers.answered(answer, now_us)
+        self.standing.trouble = self.standing.trouble or self._offers.trouble
 
     def _ask(self, path: str, body: bytes, media_type: str, now_us: int) -> Answer | None:
         """Return what the cloud answers; None: nothing usable, and when to try again is set."""
+        reply = self._reply(path, body, media_type, now_us)
+        answer = None if reply is None else self._read(reply, Answer, now_us)
+        if answer is not None:
+            self._heard(answer, now_us)
+        return answer
+
+    def _reply(self, path: str, body: bytes, media_type: str, now_us: int) -> Reply | None:
         try:
-            reply = self._carrier.post(path, body, media_type)
+            return self._carrier.post(path, body, media_type)
         except NoWayError as error:
             self._failed(now_us, error.message)
             return None
+
+    def _read(self, reply: Reply, model: type[_M], now_us: int) -> _M | None:
         if reply.status != 200:  # noqa: PLR2004 - HTTP's OK
             self._unwanted(reply, now_us)
             return None
         try:
-            answer = Answer.model_validate_json(reply.body)
+            return model.model_validate_json(reply.body)
         except ValidationError as error:
             self._failed(now_us, f"the cloud's answer can't be read: {error.errors()[0]['msg']}", TIDE_REFUSED_S)
             return None
-        self._heard(answer, now_us)
-        return answer
 
     def _heard(self, answer: Answer, now_us: int) -> None:
         self._patience.went_well(now_us, answer.retry_after_ms / 1_000)
@@ -270,6 +299,7 @@ class Uplink:
         for cursor in answer.cursors:
             key = (EpochId(cursor.epoch), Lane(cursor.lane))
             self._lanes.has(key, tuple(Span(*span) for span in cursor.committed))
+        self._stand()
 
     def _doubt(self, answer: Answer, epochs: Sequence[EpochId]) -> None:
         """Look whether the cloud has another history; `epochs` are those that its results are about, in order."""
