@@ -31,6 +31,7 @@ RAY = (
     "tests/integration/test_gate_restarts.py",
     "tests/integration/test_kill.py",
     "tests/integration/test_training_job.py",
+    "tests/integration/test_uplink_restarts.py",
 )
 SERVED = "[serve"
 """Begins the parameters of a test whose door Ray Serve has: the same test with the gate's own door needs no Ray."""
