@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from actors.uplink.key import new_key, signer_of
 from edge_nodes.cli import app
-from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.app import build
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
@@ -76,7 +77,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         stream.create(TOPICS[lane], 4)
     keys, (secret, stored) = MemoryKeys(), make_key("operator", frozenset(Scope), os.urandom)
     committer = Committer(stream, "c0", CLOCK)
-    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
+    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committers=[committer], clock=CLOCK)
     app = build(backend, Keyring(KeyFile(keys=(stored,))))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
