@@ -6,22 +6,30 @@ from concurrent.futures import ThreadPoolExecutor
 
 from serve_apps.ingest.committer import Committer, Holding, Origin
 from serve_apps.ingest.ingest import NOTHING, Meter, let_in
-from serve_apps.ingest.intake import UnwantedError, admit_head, admit_part
+from serve_apps.ingest.intake import Known, UnwantedError, admit_head, admit_part
 from serve_apps.ingest.ports import Keys, Quarantine
 from serve_apps.ingest.shards import Shards
 from serve_apps.ingest.staging import Proven, Staging
 from serve_apps.plumbing.stream.ports import FencedError
 from tidegate.artifacts import ArtifactAnswer
 from tidegate.clock import Clock
-from tidegate.frames import FrameError
+from tidegate.frames import KNOWN, FrameError
 from tidegate.tide import Answer, Status
 
 
 class Backend:
     """Takes in what sites send. Belongs to one event loop."""
 
-    def __init__(self, *, keys: Keys, quarantine: Quarantine, committers: Sequence[Committer], clock: Clock) -> None:
-        self.keys, self.quarantine, self.clock = keys, quarantine, clock
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        quarantine: Quarantine,
+        committers: Sequence[Committer],
+        clock: Clock,
+        known: Known = KNOWN,
+    ) -> None:
+        self.keys, self.quarantine, self.clock, self.known = keys, quarantine, clock, known
         self.meter, self.staging, self.shards = Meter(), Staging(), Shards(committers)
         self._intake = ThreadPoolExecutor(1, "intake")
 
@@ -33,7 +41,7 @@ class Backend:
     async def frames(self, body: bytes) -> Answer:
         """Take in a request of frames; see `Ingest.frames`."""
         loop = asyncio.get_running_loop()
-        request = await loop.run_in_executor(self._intake, let_in, body, self.keys)
+        request = await loop.run_in_executor(self._intake, let_in, body, self.keys, self.known)
         outcome = await self.shards.commit(request.admitted()) if request.admitted() else NOTHING
         answer = request.answer(outcome, self.shards.credit())
         kept = request.cases(answer.results, self.clock.now_us())
