@@ -9,7 +9,7 @@ STAMP := .venv/stamp
 .PHONY: help up test check bench setup lock clean
 
 help:
-	@echo "make up     start a site and watch it decide"
+	@echo "make up     start a cloud and two sites, and watch them decide"
 	@echo "make test   the whole suite"
 	@echo "make check  lint, types, contracts, unit tests"
 	@echo "make bench  what a decision costs, beside peers (about six minutes)"

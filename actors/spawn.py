@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -17,8 +17,6 @@ from actors.uplink.actor import UplinkActor
 from tidegate.errors import SettingsError
 from tidegate.limits import GATE_RESTARTS_MAX, UPLINK_RESTARTS_MAX
 from tidegate.settings import SiteSettings
-
-NAMESPACE: Final = "tidegate"
 
 
 class ActorClient(GateClient):
@@ -109,13 +107,27 @@ def spawn_uplink(settings: SiteSettings) -> UplinkClient:
     return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
 
 
+def stop_former(settings: SiteSettings) -> None:
+    """Stop in order what a run of this site left in the cluster, having been killed itself."""
+    for what, client in (("uplink", UplinkClient), ("gate", ActorClient)):
+        with contextlib.suppress(ValueError):  # how Ray says that nobody has the name
+            client(ray.get_actor(_name(what, settings), namespace=settings.site)).stop()
+
+
+def _name(what: str, settings: SiteSettings) -> str:
+    return f"{what}:{settings.site}:{settings.gate}"
+
+
 def _detached(
     what: str, settings: SiteSettings, variables: dict[str, str], *, restarts: int, calls: int
 ) -> dict[str, Any]:
-    """Return the options of an actor that outlives whoever started it, and answers so many calls at a time."""
+    """Return the options of an actor that outlives whoever started it, and answers so many calls at a time.
+
+    It is found in its site's namespace alone, so that several sites in one cluster are as apart as with one each.
+    """
     return {
-        "name": f"{what}:{settings.site}:{settings.gate}",
-        "namespace": NAMESPACE,
+        "name": _name(what, settings),
+        "namespace": settings.site,
         "lifetime": "detached",
         "max_restarts": restarts,
         "num_cpus": 0,

@@ -1,19 +1,16 @@
 """The command line of a site.
 
 `tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `archive`, `bundle`, `policy`, `lists`, `replay`,
-`decision`, `reasons`, `key`, `site`, `cloud`, `journal`.
+`decision`, `reasons`, `key`, `site`, `cloud`, `wan`, `journal`.
 """
 
-import http.client
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -24,26 +21,24 @@ from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
-from edge_nodes import backtests, cloudsites, decisions, keyfile, policies, sitekey
+from edge_nodes import backtests, cloudsites, decisions, keyfile, policies, sitekey, wan
 from edge_nodes.cloud import cloud, cloud_settings
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
 from edge_nodes.doctor.site import FolderSite, holder_of
 from edge_nodes.loading import Configs, load
-from edge_nodes.node import Site, check_job, shelf_of, site, train, training_cluster, tune
+from edge_nodes.node import check_job, shelf_of, site, train, training_cluster, tune
 from edge_nodes.proof import proof_lines, proven
+from edge_nodes.up import PASSED_ON, up
 from tidegate.catalogue import markdown
 from tidegate.clock import SystemClock, rfc3339
-from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError, TidegateError, joined
+from tidegate.errors import BundleError, NotFoundError, SettingsError, TidegateError, joined
 from tidegate.ids import BundleId
 from tidegate.policy.check import examine
 from tidegate.records import Lane
-from tidegate.settings import SiteSettings
 
 _DEMO_KEY: Final = Path("var/site-1/demo.key")
 _CLOUD: Final = Path("var/cloud")
-_LINE_S: Final = 1.0
-_PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 journal_app = typer.Typer(no_args_is_help=True, help="Prove and read a journal; never writes.")
@@ -55,7 +50,9 @@ app.add_typer(cloudsites.app, name="cloud")
 cloudsites.app.add_typer(keyfile.cloud_app, name="key")
 app.add_typer(policies.app, name="policy")
 app.add_typer(policies.lists_app, name="lists")
+app.add_typer(wan.app, name="wan")
 app.command()(backtests.backtest)
+app.command(context_settings=PASSED_ON)(up)
 bundle_app = typer.Typer(no_args_is_help=True, help="The models that a site holds.")
 app.add_typer(bundle_app, name="bundle")
 
@@ -64,91 +61,18 @@ def _say(text: str) -> None:
     typer.echo(text)
 
 
-def _ask(running: Site, path: str) -> Any:  # noqa: ANN401 - JSON
-    request = urllib.request.Request(running.url + path, headers={"Authorization": f"Bearer {running.key}"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - the site's own door
-        return json.load(answer)
-
-
-def _stream_command(settings: SiteSettings, running: Site, rate: int, seconds: float) -> list[str]:
-    """Return what sends generated payments."""
-    key_file = Path(settings.data_dir) / "demo.key"
-    command = [sys.executable, "-m", "training.stream", "--url", running.url, "--key-file", str(key_file)]
-    # As many terminals a card as the first model learnt from: busier ones would look taken over.
-    command += ["--rate", str(rate), "--cards", "10000", "--terminals", "3000"]
-    return [*command, "--seconds", str(seconds)] if seconds else command
-
-
-def _line(live: dict[str, Any], before: int) -> tuple[str, int]:
-    outcomes: dict[str, int] = live["outcomes"]
-    total = sum(outcomes.values())
-    counts = "  ".join(f"{name} {count}" for name, count in outcomes.items())
-    before = before if total >= before else 0  # a gate that restarted counts anew
-    speed = f"{total - before:6d} decisions/s  p50 {live['p50_ms']} ms  p99 {live['p99_ms']} ms"
-    return f"{speed}  {counts}  refused {live['refused']}", total
-
-
-def _tell(running: Site, before: int) -> int:
-    """Print what was decided since `before`, or why nothing is; return the new count."""
-    try:
-        live = _ask(running, "/v1/live")
-    except (OSError, http.client.HTTPException):
-        running.gate.check(_say)
-        return 0
-    text, total = _line(live, before)
-    if total or live["refused"]:
-        _say(text)
-    return total
-
-
-def _watch(running: Site, stream: "subprocess.Popen[bytes]") -> None:
-    """Print a line a second until the stream ends."""
-    before = 0
-    while stream.poll() is None:
-        try:
-            stream.wait(timeout=_LINE_S)
-        except subprocess.TimeoutExpired:
-            before = _tell(running, before)
-    if stream.returncode != 0:
-        raise TemporaryError(f"the stream of payments ended with {stream.returncode}; its reason stands above")
-
-
-@app.command(context_settings=_PASSED_ON)
-def up(
+@app.command(context_settings=PASSED_ON)
+def run(
     context: typer.Context,
     config: Configs = None,
-    rate: Annotated[int, typer.Option(min=1, max=5000, help="payments a second to send")] = 200,
-    seconds: Annotated[float, typer.Option(min=0, help="how long; 0 is until Ctrl-C")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster on this machine, with RAY_AUTH_TOKEN; else one is started")
+    ] = None,
 ) -> None:
-    """Start a site, train its first model if it has none, and watch it decide a live stream.
-
-    What stands after -- goes to the training, such as `tidegate up -- --days 45 --cards 500`.
-    """
-    settings = load(config)
-    if settings.profile != "demo":
-        raise SettingsError('profile: "up" sends made-up payments, which only a demo may decide; use tidegate run')
-    with site(settings, _say, *context.args) as running:
-        _say(f"live page: {running.url}/#key={running.key}")
-        command = _stream_command(settings, running, rate, seconds)
-        stream = subprocess.Popen(  # noqa: S603 - our own module
-            command, env=running.environment, stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        _say("the stream of payments starts")
-        try:
-            _watch(running, stream)
-        except KeyboardInterrupt:
-            _say("")
-        finally:
-            stream.terminate()
-            stream.wait()
-
-
-@app.command(context_settings=_PASSED_ON)
-def run(context: typer.Context, config: Configs = None) -> None:
     """Run a site until it is told to stop (Ctrl-C, SIGTERM); what follows -- goes to the first training."""
-    with site(load(config), _say, *context.args) as running:
-        _say(f"door: {running.url}")
+    with site(load(config), _say, *context.args, address=address) as running:
         try:
+            _say(f"door: {running.url}")
             running.gate.wait(_say)
         except KeyboardInterrupt:
             _say("")
@@ -167,18 +91,18 @@ def run_cloud(
 ) -> None:
     """Run a cloud on this machine until it is told to stop (Ctrl-C, SIGTERM)."""
     with cloud(data_dir, port, certificate, _say, cloud_settings(settings)) as running:
-        _say(f"operator's key: {data_dir}/operator.key")
-        if running.authority is not None:
-            _say(f"authority: {running.authority}")
-        _say(f"archive: {data_dir}/archive")
-        _say(f"ingest: {running.url}")
         try:
+            _say(f"operator's key: {data_dir}/operator.key")
+            if running.authority is not None:
+                _say(f"authority: {running.authority}")
+            _say(f"archive: {data_dir}/archive")
+            _say(f"ingest: {running.url}")
             signal.pause()
         except KeyboardInterrupt:
             _say("")
 
 
-@app.command("train", context_settings=_PASSED_ON)
+@app.command("train", context_settings=PASSED_ON)
 def train_bundle(
     context: typer.Context,
     config: Configs = None,
@@ -208,7 +132,7 @@ def train_bundle(
     _say(f"next: tidegate bundle activate {bundle}{named}")
 
 
-@app.command("tune", context_settings=_PASSED_ON)
+@app.command("tune", context_settings=PASSED_ON)
 def tune_settings(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="JSON file for what is found; `tidegate train --params` takes it")],
@@ -341,7 +265,7 @@ def doctor(
     raise typer.Exit(0 if examination.healthy(found) else 1)
 
 
-@app.command("archive", context_settings={**_PASSED_ON, "help_option_names": []}, add_help_option=False)
+@app.command("archive", context_settings={**PASSED_ON, "help_option_names": []}, add_help_option=False)
 def archive_command(context: typer.Context) -> None:
     """Ask an archive in SQL, name its version, prove it, compact it: `tidegate archive --help` shows how."""
     command = [sys.executable, "-m", "serve_apps.archive", *context.args]  # cloud and edge don't import each other

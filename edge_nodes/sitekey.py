@@ -160,14 +160,34 @@ def enrol(
     config: Configs = None,
 ) -> None:
     """Make this site's key and have the cloud enrol it; from its next start on the site sends there."""
-    settings = load(config)
+    token = sys.stdin.readline().strip() if token == _STDIN else token
+    told, path = enrolled(load(config), token, cloud, authority)
+    typer.echo(f"{told.site} is enrolled: key {told.key}")
+    typer.echo(f"{path} says where the cloud is, for each command with the same --config; start the site (again)")
+
+
+def enrolled(settings: SiteSettings, token: str, cloud: str | None, authority: Path | None) -> tuple[KeyAnswer, Path]:
+    """Enrol a site's new key; return what the cloud said, and the file that says from now on where the cloud is.
+
+    Raises:
+        CloudError, TemporaryError, SettingsError: as `SiteKeyFile.enrol`.
+    """
     file = _file(settings)
     settings = _told_where(settings, cloud, authority, file.path)
-    told = file.enrol(sys.stdin.readline().strip() if token == _STDIN else token, _asking(settings))
+    told = file.enrol(token, _asking(settings))
     path = enrolled_layer(Path(settings.data_dir))
     PosixFile(path).save(layer(settings).encode())
-    typer.echo(f"{told.site} is enrolled: key {told.key}, in {file.path}")
-    typer.echo(f"{path} says where the cloud is, for each command with the same --config; start the site (again)")
+    return told, path
+
+
+def key_of(settings: SiteSettings) -> tuple[Path, str | None]:
+    """Return where a site's key is, and its id; None: there is none yet.
+
+    Raises:
+        SettingsError: others may read it, or it is none.
+    """
+    file = _file(settings)
+    return file.path, file.shown()[0] if file.path.exists() else None
 
 
 @app.command()

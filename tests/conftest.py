@@ -29,6 +29,7 @@ RAY = (
     "tests/integration/test_bench_peers.py",
     "tests/integration/test_cloud.py",
     "tests/integration/test_gate_restarts.py",
+    "tests/integration/test_joined.py",
     "tests/integration/test_kill.py",
     "tests/integration/test_training_job.py",
 )

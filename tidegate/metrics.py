@@ -17,6 +17,7 @@ MetricName = Literal[
     "tidegate_late_events_total",
     "tidegate_sandbox_total",
     "tidegate_journal_used_ratio",
+    "tidegate_epoch",
     "tidegate_clock_behind_seconds",
     "tidegate_mode",
 ]
@@ -35,6 +36,7 @@ MEANINGS: Final[dict[MetricName, str]] = {
     "tidegate_late_events_total": "Payments older than the feature windows.",
     "tidegate_sandbox_total": "Answers forced by test cards, which count nowhere else.",
     "tidegate_journal_used_ratio": "Share of the journal's bound in use, 0 to 1.",
+    "tidegate_epoch": "Number of the journal's epoch, by why it began: restored and damaged are alarms.",
     "tidegate_clock_behind_seconds": "How far the machine's clock is behind the highest time seen.",
     "tidegate_mode": "Mode of the latest decision: 0 fresh, 1 aging, 2 stale, 3 blind.",
 }

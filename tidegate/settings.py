@@ -52,6 +52,14 @@ class Door(_Section):
             ge=0, le=65535, description="TCP port; 8410, because site n's door is 84n0; 0 takes a free one, for tests"
         ),
     ] = 8410
+    origins: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^https?://[a-zA-Z0-9.:\[\]-]+$")], ...],
+        Field(
+            max_length=16,
+            description="address of each other door whose live page may read here, and this page there; none, because "
+            "a browser should read one site only unless somebody wants several on a page",
+        ),
+    ] = ()
 
 
 class Journal(_Section):

@@ -15,6 +15,8 @@ from tidegate.records import Lane
 FRAMES_PATH: Final = "/v1/frames"
 HEADS_PATH: Final = "/v1/heads"
 HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
+FORKED: Final = "forked"
+"""The reason for which a frame or a head is kept aside that doesn't continue what is there."""
 
 _Seq = Annotated[int, Field(ge=1, lt=1 << 64)]
 _Lane = Annotated[int, Field(ge=min(Lane), le=max(Lane))]
@@ -59,6 +61,8 @@ class Cursor(_Told):
     """First and last, ascending, apart from each other."""
     rewind_to: _Seq | None = None
     """What has to come next, where the lane is taken in order."""
+    chain: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """The lane's running hash behind the last of `committed`; empty: unknown, or an older cloud's."""
 
 
 class Answer(_Told):

@@ -28,11 +28,15 @@ from actors.gate.orders import Orders
 from actors.gate.replay import Replay, told
 from actors.gate.service import Service
 from actors.gate.start import open_gate
+from actors.gate.tideline import RestoredError, Tideline
 from actors.gate.upkeep import Upkeep
 from actors.journal.disk import PosixDisk
+from actors.journal.recovery import Reason, Recovery
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from actors.uplink.disk import PosixFile
+from actors.uplink.standing import STANDING_FILE, seen
 from tidegate.clock import Clock, EventClock, SystemClock
 from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError
 from tidegate.ids import RecordId
@@ -116,6 +120,12 @@ def _clock(settings: SiteSettings) -> Clock:
     return EventClock(wall.now_us() if settings.clock.begins == "now" else 0)
 
 
+def _tell(recovery: Recovery) -> None:
+    """Say in the log where an epoch began that nobody expected."""
+    if recovery.new_epoch and recovery.reason is not Reason.FIRST_START:
+        sys.stderr.write(f"tidegate: epoch {recovery.epoch} begins: {recovery.reason}; the one before stays as it is\n")
+
+
 async def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; a port that the gate before this one still holds is waited for.
 
@@ -147,8 +157,11 @@ class GateHost:
         self._gate: Gate | None = None
         self._committer: Committer | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        if self._settings.uplink.url:
+            self._service.tide_from(self._tide)
         module, name = build.split(":")
-        self.application = getattr(importlib.import_module(module), name)(self._service, keys)
+        application = getattr(importlib.import_module(module), name)
+        self.application = application(self._service, keys, tuple(self._settings.door.origins))
         self._upkeep: Upkeep | None = None
         self._tending: tuple[asyncio.Task[None], ...] = ()
         self._restarts = False
@@ -167,7 +180,9 @@ class GateHost:
         """Start anew after what may pass; stay, and say why, after what somebody has to mend."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, TemporaryError | OSError):
+        if isinstance(error, RestoredError):
+            self._restart(error.message)
+        elif isinstance(error, TemporaryError | OSError):
             self._disk_failed(str(error))
         elif error is not None:
             self._service.failed(str(error))
@@ -181,7 +196,8 @@ class GateHost:
         self._gate, self._committer = gate, committer
         gc.collect()
         gc.freeze()  # all that lives as long as the gate: a collection beside decisions needn't look at it
-        self._upkeep = Upkeep(gate=gate, committer=committer, disk=PosixDisk(self._folder / "window"))
+        checkpoints = PosixDisk(self._folder / "window")
+        self._upkeep = Upkeep(gate=gate, committer=committer, disk=checkpoints, tideline=self._tideline)
         self._service.checks_with(self._replayed)
         activator = Activator(gate=gate, committer=committer, orders=self._orders)
         self._service.opened(gate, committer, load=self._shelf.load, activator=activator)
@@ -199,7 +215,7 @@ class GateHost:
         settings = self._settings
         warm()
         scorer = active_scorer(self._shelf)
-        gate, _ = open_gate(
+        gate, recovery = open_gate(
             settings=settings,
             machine_mark=machine_mark(Path(settings.machine_mark)),
             journal_disk=PosixDisk(self._folder / "journal"),
@@ -208,7 +224,9 @@ class GateHost:
             orders=self._orders,
             clock=_clock(settings),
             entropy=os.urandom,
+            tideline=self._tideline,
         )
+        _tell(recovery)
         modes: dict[str, Callable[[], bool]] = {
             "auto": lambda: flush_us(self._folder) < INLINE_FLUSH_US_MAX,
             "inline": lambda: True,
@@ -217,12 +235,23 @@ class GateHost:
         return gate, modes[settings.journal.flush]()
 
     @property
+    def _tideline(self) -> Tideline | None:
+        """What the uplink wrote down, where there is one."""
+        if not self._settings.uplink.url:
+            return None
+        return Tideline(PosixDisk(self._folder / "uplink"), PosixDisk(self._folder / "journal"))
+
+    @property
     def _orders(self) -> Orders:
         return Orders(PosixDisk(self._folder / "orders"))
 
     @property
     def _shelf(self) -> Shelf:
         return Shelf(folder=PosixFolder(self._folder / "bundles"))
+
+    def _tide(self) -> dict[str, Any] | None:
+        """Return what the uplink said of itself in its file: it is read when somebody asks, and takes no call."""
+        return seen(PosixFile(self._folder / STANDING_FILE).load(), time.time_ns() // 1_000)
 
     def _replayed(self, decision: str) -> dict[str, Any]:
         """Decide again from the files, as `tidegate decision replay --stored` does, while the gate goes on."""
@@ -239,12 +268,16 @@ class GateHost:
         return told(replay.stored())
 
     def _disk_failed(self, why: str) -> None:
-        """The disk failed: stop answering and end, so that Ray starts the gate anew from what is durable."""
+        """The disk failed: start anew from what is durable."""
+        self._restart(f"the journal failed ({why})")
+
+    def _restart(self, why: str) -> None:
+        """Stop answering and end, so that Ray starts the gate anew."""
         self._service.failed(why)
         self._restarts = True
         asyncio.get_running_loop().call_later(GATE_RESTART_DELAY_S, os.kill, os.getpid(), signal.SIGKILL)
         with contextlib.suppress(OSError):  # the log may lie on the very disk that failed
-            sys.stderr.write(f"tidegate: the journal failed ({why}); the gate restarts from what is durable\n")
+            sys.stderr.write(f"tidegate: {why}; the gate restarts from what is durable\n")
             sys.stderr.flush()
 
     def status(self) -> str | None:

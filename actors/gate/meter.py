@@ -169,6 +169,9 @@ class _GateReadings(Collector):
         yield labels
         yield GaugeMetricFamily(*_meaning("tidegate_cards"), len(gate.window.cards))
         yield GaugeMetricFamily(*_meaning("tidegate_journal_used_ratio"), gate.journal.used_ratio)
+        epoch = GaugeMetricFamily(*_meaning("tidegate_epoch"), labels=["reason"])
+        epoch.add_metric([gate.state.epoch_began], gate.journal.epoch_index)
+        yield epoch
         yield GaugeMetricFamily(*_meaning("tidegate_clock_behind_seconds"), gate.behind_us / SECOND_US)
         yield GaugeMetricFamily(*_meaning("tidegate_mode"), tally.mode)
 

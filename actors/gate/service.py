@@ -38,6 +38,8 @@ Merchants = frozenset[str] | None
 """The merchants whose decisions a caller may see; None is all."""
 Rows = np.ndarray[Any, np.dtype[np.void]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Tide = Callable[[], Answer | None]
+"""Returns what the site's uplink says of itself; None: there is none, or it hasn't said anything yet."""
 Check = Callable[[str], Answer]
 """Replays the decision of an id from the gate's files; slow, and in any thread."""
 _NEWEST: Final = 2**62
@@ -79,6 +81,7 @@ class Service:
         self._committer: Committer | None = None
         self._load: LoadBundle = _no_other
         self._check: Check = _no_files
+        self._tide: Tide = _no_tide
         self._activator: Activator | None = None
         self._checking = False
         self.reasons = Reasons(load=self._bundle, ticks=ticks)
@@ -104,6 +107,10 @@ class Service:
     def checks_with(self, check: Check) -> None:
         """Take what replays decisions from the gate's files."""
         self._check = check
+
+    def tide_from(self, tide: Tide) -> None:
+        """Take what knows how the site's uplink does."""
+        self._tide = tide
 
     def _bundle(self, bundle: BundleId) -> Bundle:
         active = self.gate.basis.scorer.bundle
@@ -329,6 +336,7 @@ class Service:
             "site": gate.settings.site,
             "gate": gate.settings.gate,
             "epoch": gate.epoch,
+            "epoch_began": gate.state.epoch_began,
             "profile": gate.settings.profile,
             "currency": gate.settings.currency,
             "now": rfc3339(gate.now_us()),
@@ -346,6 +354,7 @@ class Service:
             "terminals": len(gate.window.terminals),
             "journal": {"durable_pos": gate.journal.durable_pos, "heads": heads, "rung": rung},
             "offline_approvals": gate.offline_approvals,
+            "tide": self._tide(),
         }
 
     def live(self) -> Answer:
@@ -390,6 +399,10 @@ def rule_hits(decided: Decided, policy: ActivePolicy) -> list[Answer]:
 
 def _no_other(bundle: BundleId) -> Bundle:
     raise BundleError(f"{bundle}: this gate has no bundle but the active one at hand")
+
+
+def _no_tide() -> Answer | None:
+    return None
 
 
 def _no_files(_decision: str) -> Answer:

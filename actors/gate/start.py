@@ -8,6 +8,7 @@ from actors.gate.gate import Gate
 from actors.gate.judge import Basis
 from actors.gate.orders import Orders
 from actors.gate.state import Rebuild, State, new_state
+from actors.gate.tideline import Tideline
 from actors.journal.journal import Bounds, Journal
 from actors.journal.ports import Disk
 from actors.journal.recovery import Owner, Recovery, open_journal
@@ -97,7 +98,7 @@ def _lists_in_force(state: State, orders: Orders) -> ListIndex:
     return orders.load(max(state.lists, orders.lists(), key=lambda one: one.version))
 
 
-def open_gate(
+def open_gate(  # noqa: PLR0913 - all that a gate stands on
     *,
     settings: SiteSettings,
     machine_mark: str,
@@ -107,10 +108,11 @@ def open_gate(
     orders: Orders,
     clock: Clock,
     entropy: Entropy,
+    tideline: Tideline | None = None,
 ) -> tuple[Gate, Recovery]:
     """Open the journal, rebuild the state, and return a gate that is ready to decide.
 
-    Without a policy of its own the site decides by the one in its bundle.
+    Without a policy of its own the site decides by the one in its bundle; without a `tideline` it has no cloud.
 
     Raises:
         JournalFormatError: the journal belongs to another site or version; it is left untouched.
@@ -119,7 +121,10 @@ def open_gate(
     """
     owner = Owner(site=SiteId(settings.site), gate=GateId(settings.gate), machine_mark=machine_mark)
     bounds = Bounds(segment_bytes=settings.journal.segment_bytes, bytes_max=settings.journal.bytes_max)
-    journal, recovery = open_journal(disk=journal_disk, owner=owner, clock=clock, entropy=entropy, bounds=bounds)
+    witness = tideline.witness() if tideline is not None else None
+    journal, recovery = open_journal(
+        disk=journal_disk, owner=owner, clock=clock, entropy=entropy, bounds=bounds, witness=witness
+    )
     checkpoint = load_checkpoint(checkpoint_disk, journal.epoch, through_pos=journal.durable_pos)
     state = rebuild(journal, checkpoint, settings)
     policy, lists = _policy_in_force(state, orders, scorer.bundle.manifest), _lists_in_force(state, orders)

@@ -44,6 +44,7 @@ class State:
     policy: Activation | None = None
     brakes: Brakes = field(default_factory=Brakes)
     config: dict[str, Any] = field(default_factory=dict)
+    epoch_began: str = ""
     offline_approvals: bool = True
     clock_behind: bool = False
 
@@ -165,6 +166,7 @@ class Rebuild:
         state = self.state
         match record.kind:
             case Kind.EPOCH_STARTED:
+                state.epoch_began = str(record.values()["reason"])
                 state.offline_approvals = bool(record.values()["offline_approvals"])
             case Kind.LISTS_ACTIVATED:
                 state.lists = ListsActivation.model_validate(record.values())

@@ -7,6 +7,7 @@ from typing import Final
 from actors.gate.committer import Committer
 from actors.gate.gate import Gate
 from actors.gate.start import store_checkpoint
+from actors.gate.tideline import Tideline
 from actors.journal.ports import Disk
 from tidegate.errors import DiskFullError
 
@@ -18,19 +19,26 @@ _CHORES_EVERY: Final = 10
 class Upkeep:
     """Runs beside the decisions on their event loop; what is slow runs in threads."""
 
-    def __init__(self, *, gate: Gate, committer: Committer, disk: Disk) -> None:
+    def __init__(self, *, gate: Gate, committer: Committer, disk: Disk, tideline: Tideline | None = None) -> None:
         self._gate = gate
         self._committer = committer
         self._disk = disk
+        self._tideline = tideline
         self._every = gate.settings.window.checkpoint_every_records
         self._saved_pos = gate.state.window_pos
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Go on until cancelled.
+
+        Raises:
+            RestoredError: the gate has to start anew.
+        """
         rounds = 0
         while True:
             await asyncio.sleep(_EVERY_S)
             rounds += 1
+            if self._tideline is not None:
+                await asyncio.to_thread(self._tideline.check, self._gate.epoch)
             if self._gate.journal.last_pos - self._saved_pos >= self._every:
                 await self.checkpoint()
             if rounds % _CHORES_EVERY == 0:

@@ -21,6 +21,7 @@ from tidegate.errors import DiskFullError, JournalError
 from tidegate.ids import Entropy, EpochId, GateId, SiteId, new_epoch
 from tidegate.limits import LOST_RANGES_TOLD_MAX
 from tidegate.records import Kind, Lane, event_body
+from tidegate.tideline import Witness
 
 _POISON: Final = b"\xff"
 """No append and no header begins with it: marks a tail as torn while it is being cleaned."""
@@ -32,6 +33,8 @@ class Reason(StrEnum):
     FIRST_START = "first_start"
     MACHINE_CHANGED = "machine_changed"
     DAMAGED = "damaged"
+    RESTORED = "restored"
+    """The cloud has another history of the epoch before: an older copy of the journal was put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,17 @@ class Recovery:
 
 
 def open_journal(
-    *, disk: Disk, owner: Owner, clock: Clock, entropy: Entropy, bounds: Bounds | None = None
+    *,
+    disk: Disk,
+    owner: Owner,
+    clock: Clock,
+    entropy: Entropy,
+    bounds: Bounds | None = None,
+    witness: Witness | None = None,
 ) -> tuple[Journal, Recovery]:
     """Return the journal, ready to append, and what was found. Whatever it holds is durable then.
+
+    `witness` is what the cloud is known to have: where that isn't what the journal holds, a new epoch begins.
 
     Raises:
         JournalFormatError: an unknown version, schema or kind, or another owner's journal; nothing was changed.
@@ -77,7 +88,7 @@ def open_journal(
         disk.lock()
         stack.callback(disk.unlock)
         try:
-            opened = _Opening(disk, owner, clock, entropy, bounds).run()
+            opened = _Opening(disk, owner, clock, entropy, bounds, witness).run()
         except OSError as error:
             raise JournalError(f"the journal can't be opened: {error}; check the disk") from error
         stack.pop_all()
@@ -87,19 +98,22 @@ def open_journal(
 class _Opening:
     """One opening, step by step."""
 
-    def __init__(self, disk: Disk, owner: Owner, clock: Clock, entropy: Entropy, bounds: Bounds) -> None:
+    def __init__(
+        self, disk: Disk, owner: Owner, clock: Clock, entropy: Entropy, bounds: Bounds, witness: Witness | None
+    ) -> None:
         self._disk = disk
         self._owner = owner
         self._now_us = clock.now_us()
         self._entropy = entropy
         self._bounds = bounds
+        self._witness = witness
 
     def run(self) -> tuple[Journal, Recovery]:
         """Look first, change afterwards."""
         names = epoch_names(self._disk.sizes())
         last = None
         while names and last is None:
-            found = walk(self._disk, names[-1], (self._owner.site, self._owner.gate))
+            found = walk(self._disk, names[-1], (self._owner.site, self._owner.gate), self._witness)
             if found.unfinished:
                 names.pop()
             else:
@@ -111,6 +125,8 @@ class _Opening:
             return self._begin(Reason.DAMAGED, names, last)
         if last.started["machine_mark"] != self._owner.machine_mark:
             return self._begin(Reason.MACHINE_CHANGED, names, last)
+        if last.denied:
+            return self._begin(Reason.RESTORED, names, last)
         return self._resume(names, last)
 
     def _clear(self, names: list[EpochName]) -> None:
@@ -140,7 +156,7 @@ class _Opening:
             self._sync_tail(last)
         journal = self._journal(name, Position(), (), names)
         allowed = reason is not Reason.DAMAGED and (last is None or bool(_started(last)["offline_approvals"]))
-        started = {
+        started: dict[str, Any] = {
             "epoch": name.epoch,
             "previous": names[-1].epoch if names else "",
             "reason": reason.value,
@@ -149,6 +165,8 @@ class _Opening:
             "machine_mark": self._owner.machine_mark,
             "offline_approvals": int(allowed),
         }
+        if reason is Reason.RESTORED and self._witness is not None:
+            started["cloud"] = {"lane": self._witness.lane, "seq": self._witness.seq}
         told = [_event(Kind.RANGE_LOST, values) for values in _told(last)]
         last_time_us = max(self._now_us, last.at.last_time_us if last else 0)
         journal.tell([_event(Kind.EPOCH_STARTED, started), *told], last_time_us)

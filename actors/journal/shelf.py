@@ -23,6 +23,7 @@ _FIXED: Final = struct.Struct("<IIII")
 _HEAD_BYTES: Final = len(_MAGIC) + 4 + _FIXED.size
 _BLOCK_BYTES: Final = 128 * 1024  # a record costs 0.1 ms; larger blocks save only a few percent more
 _BLOCKS_MAX: Final = SEGMENT_BYTES_MAX // _BLOCK_BYTES
+_WORTH: Final = 32  # what saves less than a part in so many isn't worth its reading and writing
 _LEVEL: Final = 3  # the library's default; higher levels cost the gate's idle time for a few percent
 
 
@@ -61,17 +62,16 @@ class Shelf:
             file.close()
 
     def compress(self, name: EpochName, number: int) -> bool:
-        """Compress a sealed segment; False where that would save nothing and it was left as it is.
+        """Compress a sealed segment; False where that would save next to nothing and it was left as it is.
 
         The original goes only after the compressed one is durable and was read back.
 
         Raises:
             DiskFullError: there is no room for both; nothing was changed.
         """
-        raw = self._disk.read(name.segment(number))
-        raw = raw[: used_bytes(raw)]
+        raw = self._disk.read(name.segment(number))  # to its very end: the last record may end in zeros
         data = _compressed(raw)
-        if len(data) >= len(raw):
+        if len(data) * _WORTH > used_bytes(raw) * (_WORTH - 1):
             return False
         self._disk.replace(name.compressed(number), data)
         if self._decompressed(name.compressed(number)) != raw:

@@ -31,6 +31,7 @@ from actors.journal.shelf import Shelf
 from tidegate.errors import JournalFormatError
 from tidegate.ids import GateId, SiteId
 from tidegate.records import Lane, chain
+from tidegate.tideline import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Walk:
     durable_pos: int
     lost: tuple[Lost, ...]
     torn: Torn | None
+    denied: bool
+    """The cloud has another history of it: a witness was handed in that says so."""
 
     @property
     def unfinished(self) -> bool:
@@ -125,22 +128,29 @@ class _Hole:
         )
 
 
-def walk(disk: Disk, name: EpochName, owner: tuple[SiteId, GateId] | None = None) -> Walk:
-    """Return what epoch `name` holds. Memory: one segment.
+def walk(
+    disk: Disk, name: EpochName, owner: tuple[SiteId, GateId] | None = None, witness: Witness | None = None
+) -> Walk:
+    """Return what epoch `name` holds, and whether `witness` denies it. Memory: one segment.
 
     Raises:
         JournalFormatError: a version, schema or kind that this program doesn't know, or another owner's journal.
     """
     numbers = segment_numbers(disk.sizes(), name)
-    walker = _Walker(disk, name, owner)
+    walker = _Walker(disk, name, owner, witness)
     for number in range(1, max(numbers, default=0) + 1):
         walker.segment(number)
     return walker.result()
 
 
 class _Walker:
-    def __init__(self, disk: Disk, name: EpochName, owner: tuple[SiteId, GateId] | None) -> None:
+    def __init__(
+        self, disk: Disk, name: EpochName, owner: tuple[SiteId, GateId] | None, witness: Witness | None
+    ) -> None:
         self._sizes = disk.sizes()
+        self._witness = witness if witness is not None and witness.epoch == name.epoch else None
+        self._asked = (self._witness.lane, self._witness.seq) if self._witness is not None else None
+        self._witnessed = CHAIN_UNKNOWN
         self._shelf = Shelf(disk)
         self._name = name
         self._owner = owner
@@ -194,7 +204,12 @@ class _Walker:
             durable_pos=self._durable_pos,
             lost=tuple(hole.lost(self._durable_pos) for hole in self._holes) if damaged else (),
             torn=None if damaged and tear is None else self._torn(end),
+            denied=self._denied(end),
         )
+
+    def _denied(self, end: Position) -> bool:
+        witness = self._witness
+        return witness is not None and witness.denies(end.next_seqs[witness.lane] - 1, self._witnessed)
 
     def _enter(self, header: Header, file: str) -> bool:
         """Take the segment's header as the next thing that is known; False where it can't follow what was read."""
@@ -230,6 +245,8 @@ class _Walker:
             self._counts[lane] += 1
             if chains[lane] != CHAIN_UNKNOWN:
                 chains[lane] = chain(chains[lane], raw[start:stop])
+            if (lane, seq) == self._asked:
+                self._witnessed = chains[lane]
             self._last_time_us = max(self._last_time_us, time_us)
         if append.first_pos == 1:
             self._started = next(records(raw, append, file))[1].values()

@@ -38,15 +38,23 @@ class PosixFile:
                 raise DiskFullError(f"{self._path}: the disk is full; free space on it") from error
             raise
 
+    def put(self, data: bytes) -> None:
+        """Replace it at once, and let a crash take it: for what is told anew every second."""
+        self._beside(data, durable=False).replace(self._path)
+
     def _save(self, data: bytes) -> None:
+        promote(self._beside(data, durable=True), self._path)
+
+    def _beside(self, data: bytes, *, durable: bool) -> Path:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(self._path.name + ".tmp")
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
         with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, so that the file is private from the start
             file.write(data)
             file.flush()
-            os.fsync(handle)
-        promote(beside, self._path)
+            if durable:
+                os.fsync(handle)
+        return beside
 
 
 def read_key(path: Path) -> bytes:

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from actors.uplink.schedule import Queue
+from actors.uplink.standing import Key, LaneStanding
 from tidegate.ids import EpochId
 from tidegate.limits import TIDE_HELD_MAX, TIDE_HELD_US, TIDE_LIVE_BEHIND_MAX
 from tidegate.passages import Span, missing, united
 from tidegate.records import Lane
-
-Key = tuple[EpochId, Lane]
 
 
 class Wanted(NamedTuple):
@@ -116,7 +115,26 @@ class Lanes:
             counts[lane] -= sum(span.last - span.first + 1 for span in state.lost)
         return counts
 
-    def beyond(self, key: Key) -> bool:
-        """Tell whether the cloud has more of a lane than is here: this journal was restored from an older copy."""
-        state = self._states.get(key)
-        return state is not None and bool(state.committed) and state.committed[-1].last > state.last
+    def standing(self) -> dict[Lane, LaneStanding]:
+        """Return each lane's records, all epochs together."""
+        found: dict[Lane, LaneStanding] = {}
+        for (epoch, lane), state in self._states.items():
+            gaps = missing(united((*state.committed, *state.lost)), state.last)
+            since = state.live_from if epoch == self._newest else state.last + 1
+            live = _count(gaps, since)
+            committed = state.last - _count(missing(state.committed, state.last))
+            one = LaneStanding(state.last, committed, live, _count(gaps) - live)
+            found[lane] = LaneStanding(*map(sum, zip(found.get(lane, (0, 0, 0, 0)), one, strict=True)))
+        return found
+
+    def lacking(self) -> dict[Key, int]:
+        """Return the first record of each lane that the cloud lacks, where there is one that can be read."""
+        gaps = {
+            key: missing(united((*state.committed, *state.lost)), state.last) for key, state in self._states.items()
+        }
+        return {key: spans[0].first for key, spans in gaps.items() if spans}
+
+
+def _count(spans: Iterable[Span], since: int = 1) -> int:
+    """Return how many records of the spans there are from `since` on."""
+    return sum(max(0, span.last - max(span.first, since) + 1) for span in spans)

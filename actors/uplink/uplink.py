@@ -5,16 +5,18 @@ next cursor puts it right. It never sends beyond what is durable.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from actors.uplink.lanes import Key, Lanes, Wanted
+from actors.uplink.lanes import Lanes, Wanted
 from actors.uplink.patience import Patience
 from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply
 from actors.uplink.schedule import Queue, Schedule
+from actors.uplink.standing import Key, Looks, Standing
+from actors.uplink.witness import Doubts
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError
 from tidegate.frames import (
@@ -47,6 +49,7 @@ from tidegate.limits import (
 from tidegate.passages import Passage, Span
 from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
+from tidegate.tideline import committed_bytes
 
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
 
@@ -56,24 +59,6 @@ class Whose(NamedTuple):
 
     site: SiteId
     gate: GateId
-
-
-@dataclass(slots=True)
-class Standing:
-    """How an uplink does, for who asks."""
-
-    connected: bool = False
-    heard_us: int = 0
-    """When the cloud answered last; 0: never."""
-    trouble: str = ""
-    """Why it is not connected, or what the cloud didn't want; empty: none."""
-    restored: bool = False
-    """The cloud has more than the journal: it was restored from an older copy, and needs a new epoch."""
-    sent_frames: int = 0
-    sent_bytes: int = 0
-    sent_records: int = 0
-    unwanted_frames: int = 0
-    behind: dict[Lane, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,13 +73,14 @@ class _Load:
 class Uplink:
     """Of one gate's journal. For one thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an uplink works with
         self,
         *,
         whose: Whose,
         journal: Journal,
         carrier: Carrier,
         memory: Memory,
+        witness: Memory,
         signer: Signer,
         clock: Clock,
         entropy: Entropy,
@@ -104,7 +90,9 @@ class Uplink:
         self._journal, self._carrier, self._memory = journal, carrier, memory
         self._signer, self._clock, self._versions = signer, clock, versions
         self._lanes = Lanes()
+        self._doubts = Doubts(journal, witness)
         self._schedule = Schedule()
+        self._looks = Looks()
         self._patience = Patience(entropy)
         self._credit = FRAME_BYTES_MAX
         self._pace = FRAMES_BODY_BYTES_MAX
@@ -121,6 +109,7 @@ class Uplink:
         """Send one request, where there is something to send and a way; return how many seconds to wait then."""
         now_us = self._clock.now_us()
         if now_us < self._patience.until_us:
+            self._look(everything=False)
             return (self._patience.until_us - now_us) / SECOND_US
         head_is_due = not self.standing.connected or now_us >= self._head_due_us
         self._look(everything=head_is_due)
@@ -146,8 +135,14 @@ class Uplink:
     def _look(self, *, everything: bool) -> None:
         self._journal.refresh(everything=everything)
         epochs = self._journal.epochs()
-        self._lanes.durable(epochs, {(e, lane): self._journal.last(e, lane) for e in epochs for lane in LANES})
-        self.standing.behind = self._lanes.behind()
+        durable = {(e, lane): self._journal.last(e, lane) for e in epochs for lane in LANES}
+        self._lanes.durable(epochs, durable)
+        self._looks.look(self._clock.now_us(), durable)
+        self._stand()
+
+    def _stand(self) -> None:
+        self.standing.behind, self.standing.lanes = self._lanes.behind(), self._lanes.standing()
+        self.standing.oldest_us = self._looks.oldest_us(self._lanes.lacking())
 
     def _load(self) -> _Load:
         """Return frames for one request, no more than the cloud takes: each queue's by its turn."""
@@ -205,6 +200,7 @@ class Uplink:
         self.standing.sent_frames += len(load.frames)
         self.standing.sent_bytes += load.size
         self.standing.sent_records += sum(span.last - span.first + 1 for _, span in load.spans)
+        self._doubt(answer, [key[0] for key, _ in load.spans])
         for (key, span), result in zip(load.spans, answer.results, strict=False):
             if result.status in {Status.QUARANTINED, Status.REFUSED}:
                 self._hold(key, span, f"{result.reason}: {result.message}", now_us)
@@ -231,8 +227,10 @@ class Uplink:
                 versions=dict(self._versions()),
             )
             sealed = SignedHead.seal(head, self._signer.sign).data
-            if self._ask(HEADS_PATH, sealed, HEAD_MEDIA_TYPE, now_us) is None:
+            answer = self._ask(HEADS_PATH, sealed, HEAD_MEDIA_TYPE, now_us)
+            if answer is None:
                 return
+            self._doubt(answer, [epoch])
         if not self.standing.connected:
             self.standing.connected = True
             self._lanes.connected()
@@ -263,7 +261,15 @@ class Uplink:
         for cursor in answer.cursors:
             key = (EpochId(cursor.epoch), Lane(cursor.lane))
             self._lanes.has(key, tuple(Span(*span) for span in cursor.committed))
-            self.standing.restored |= self._lanes.beyond(key)
+        self._stand()
+
+    def _doubt(self, answer: Answer, epochs: Sequence[EpochId]) -> None:
+        """Look whether the cloud has another history; `epochs` are those that its results are about, in order."""
+        try:
+            self._doubts.heard(answer, epochs)
+        except DiskFullError as error:
+            self.standing.trouble = error.message
+        self.standing.restored = self._journal.epochs()[-1] in self._doubts.denied
 
     def _unwanted(self, reply: Reply, now_us: int) -> None:
         """Take an answer that is a problem (RFC 9457): wait, longer where only a person can change something."""
@@ -287,8 +293,8 @@ class Uplink:
         """Remember what the cloud has, so that the journal can be trimmed behind it."""
         if now_us < self._saved[0] + TIDE_SAVE_EVERY_US:
             return
-        committed = {f"{epoch}/L{lane:d}": spans for (epoch, lane), spans in self._lanes.committed().items()}
-        data = json.dumps({"format": 1, "committed": committed}, sort_keys=True).encode()
+        sure = {key: spans for key, spans in self._lanes.committed().items() if self._doubts.trusts(*key, spans)}
+        data = committed_bytes(sure)
         if data != self._saved[1]:
             try:
                 self._memory.save(data)

@@ -1,7 +1,7 @@
 """The door's application: FastAPI for everything but the fast path, the live page, and one OpenAPI for all of it."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -42,15 +42,20 @@ _PAGE: Final = {"/": "index.html"} | {
 }
 _LIVE: Final = Path(__file__).parent / "live"
 _CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {}; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = {
-    "content-security-policy": _CSP,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",  # who paid what belongs in no cache, and the page is as old as its site
+}
+_READ: Final = "/v1/"
+_MAY_READ: Final = {
+    "access-control-allow-methods": "GET",
+    "access-control-allow-headers": "authorization",
+    "access-control-max-age": "600",
 }
 
 
@@ -191,12 +196,37 @@ class JournalAnswer(BaseModel):
     rung: Annotated[str, Field(description="of the ladder that a filling disk climbs")]
 
 
+class LaneTideAnswer(BaseModel):
+    """Records of one lane, all epochs together."""
+
+    journaled: int
+    committed: Annotated[int, Field(description="in the cloud's log, durably")]
+    live: Annotated[int, Field(description="made since the line is up, and not there yet")]
+    backlog: Annotated[int, Field(description="made before, and not there yet")]
+
+
+class TideAnswer(BaseModel):
+    """What the uplink says of itself."""
+
+    told_s: Annotated[float, Field(description="seconds since it said so; more than a few: it hangs, or is gone")]
+    connected: bool
+    heard_s: Annotated[float | None, Field(description="seconds since the cloud answered last; none: never")]
+    lag_s: Annotated[float, Field(description="seconds since the oldest record is durable that the cloud lacks")]
+    behind: Annotated[int, Field(description="records that the cloud lacks")]
+    trouble: Annotated[str, Field(description="why it isn't connected, or what the cloud didn't want; empty: none")]
+    restored: Annotated[
+        bool, Field(description="the cloud has another history of this epoch: an older copy was put back")
+    ]
+    lanes: dict[str, LaneTideAnswer]
+
+
 class SiteAnswer(BaseModel):
     """What a site is and rests on."""
 
     site: str
     gate: str
     epoch: str
+    epoch_began: Annotated[str, Field(description="why: first_start, machine_changed, damaged or restored")]
     profile: Literal["production", "demo", "sandbox"]
     currency: str
     now: str
@@ -214,6 +244,7 @@ class SiteAnswer(BaseModel):
     terminals: int
     journal: JournalAnswer
     offline_approvals: bool
+    tide: Annotated[TideAnswer | None, Field(description="none where no cloud is configured, or before it began")]
 
 
 class RecentAnswer(DecisionAnswer):
@@ -439,17 +470,38 @@ def _add_live_page(app: FastAPI) -> None:
         app.add_api_route(route, _file(_LIVE / name), include_in_schema=False)
 
 
-def _add_guard(app: FastAPI, service: Service) -> None:
+def _add_guard(app: FastAPI, service: Service, origins: Collection[str]) -> None:
     """Put in front of all routes what counts for each of them."""
     allowed = _allowed(app)
+    headers = {**_HEADERS, "content-security-policy": _CSP.format(" ".join(["'self'", *origins]))}
 
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        asks = _asks_to_read(request)
+        reads = _is_of(request, origins) and (asks or request.method == "GET")
         methods = allowed.get(request.url.path, request.method)
-        fits = request.method in methods.split(", ")
-        response = await call(request) if fits else _wrong_method(service, methods)
-        response.headers.update(_HEADERS)
+        if reads and asks:
+            response = Response(None, HTTPStatus.NO_CONTENT, headers=_MAY_READ)
+        elif request.method in methods.split(", "):
+            response = await call(request)
+        else:
+            response = _wrong_method(service, methods)
+        response.headers.update(headers)
+        if reads:
+            response.headers["access-control-allow-origin"] = request.headers["origin"]
+        if origins:
+            response.headers["vary"] = "origin"
         return response
+
+
+def _is_of(request: Request, origins: Collection[str]) -> bool:
+    """Tell whether a page of one of the origins asks, for something that may be read there."""
+    return request.headers.get("origin") in origins and request.url.path.startswith(_READ)
+
+
+def _asks_to_read(request: Request) -> bool:
+    """Tell a browser's question whether another origin's page may read here (Fetch standard, CORS preflight)."""
+    return request.method == "OPTIONS" and request.headers.get("access-control-request-method") == "GET"
 
 
 class _HeadAsGet:
@@ -480,8 +532,11 @@ def _secure(app: FastAPI) -> None:
         made["paths"][path]["get"]["security"] = []
 
 
-def build(service: Service, keys: bytes) -> FastPath:
-    """Return the door's ASGI application, the fast path in front of FastAPI; `keys` is the content of a key file."""
+def build(service: Service, keys: bytes, origins: Collection[str] = ()) -> FastPath:
+    """Return the door's ASGI application, the fast path in front of FastAPI.
+
+    `keys` is the content of a key file; pages of `origins` may read here, and this door's page there.
+    """
     keyring = Keyring(parse_keys("keys.json", keys))
     app = FastAPI(title="Tidegate site", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     _add_handlers(app, service)
@@ -491,6 +546,6 @@ def build(service: Service, keys: bytes) -> FastPath:
     add_orders(app, service, lambda scope: _need(keyring, scope), _problems)
     _add_writes(app, service)
     _add_live_page(app)
-    _add_guard(app, service)
+    _add_guard(app, service, origins)
     _secure(app)
     return FastPath(service=service, keyring=keyring, rest=_HeadAsGet(app))

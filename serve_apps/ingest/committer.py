@@ -19,10 +19,9 @@ from tidegate.frames import Head, Header
 from tidegate.limits import TIDE_GAP_AGE_US
 from tidegate.passages import Span
 from tidegate.records import Lane
-from tidegate.tide import Cursor, Result, Status
+from tidegate.tide import FORKED, Cursor, Result, Status
 
 TOPICS: Final = {lane: topic_of(lane) for lane in Lane}
-FORKED: Final = "forked"
 _FORMAT: Final = 1
 _STATUSES: Final = {
     Verdict.NEW: Status.COMMITTED,
@@ -86,7 +85,8 @@ class Holding:
             ranges = self.ranges(lane)
             rewind = ranges.through + 1 if ranges.in_order else None
             spans = [(each.first, each.last) for each in ranges.ranges]
-            made.append(Cursor(epoch=origin.epoch, lane=lane, committed=spans, rewind_to=rewind))
+            chain = ranges.ranges[-1].after.hex() if spans else ""
+            made.append(Cursor(epoch=origin.epoch, lane=lane, committed=spans, rewind_to=rewind, chain=chain))
         return made
 
     def to_bytes(self) -> bytes:

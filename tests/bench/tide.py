@@ -106,6 +106,7 @@ def running(kind: str, bodies: list[bytes]) -> Iterator[tuple[Site, Cloud, Uplin
         journal=Tail(site.disk),
         carrier=carrier,
         memory=MemoryFile(),
+        witness=MemoryFile(),
         signer=signer,
         clock=CLOCK,
         entropy=os.urandom,

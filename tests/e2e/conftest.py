@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOOR = "http://127.0.0.1:8410"
 COPIED = ("tidegate", "actors", "edge_nodes", "serve_apps", "training", "configs", "locks")
 PROGRAM = f"""#!/bin/sh
-# What `make setup` installs as `tidegate`, but for a small first model and a stream that leaves the machine some air.
+# What `make setup` installs as `tidegate`, but for a small first model, a stream that leaves the machine some air, and
+# one site alone: test_up.py has two and a cloud.
 case "$1" in
-    up) set -- "$@" --rate 50 -- {" ".join(SMALL)} ;;
+    up) set -- "$@" --config configs/edge/site.toml --no-cloud --rate 50 -- {" ".join(SMALL)} ;;
     run) set -- "$@" -- {" ".join(SMALL)} ;;
 esac
 exec {sys.executable} -m edge_nodes.cli "$@"

@@ -69,6 +69,7 @@ def opened(name: str, folder: Path, url: str, authority: str | None = None) -> S
         journal=Tail(PosixDisk(folder / "journal")),
         carrier=carrier,
         memory=MemoryFile(),
+        witness=MemoryFile(),
         signer=signer,
         clock=CLOCK,
         entropy=os.urandom,

@@ -10,6 +10,7 @@ import pytest
 from actors.gate.gate import Gate
 from actors.gate.orders import Orders
 from actors.gate.start import open_gate
+from actors.gate.tideline import Tideline
 from actors.journal.memory import MemoryDisk
 from actors.journal.recovery import Recovery
 from actors.scorer.model import Scorer
@@ -34,6 +35,7 @@ class House:
     journal_disk: MemoryDisk = field(default_factory=MemoryDisk)
     checkpoint_disk: MemoryDisk = field(default_factory=MemoryDisk)
     orders_disk: MemoryDisk = field(default_factory=MemoryDisk)
+    tide_disk: MemoryDisk = field(default_factory=MemoryDisk)
     recovery: Recovery | None = None
 
     def start(self) -> Gate:
@@ -47,8 +49,13 @@ class House:
             orders=Orders(self.orders_disk),
             clock=self.clock,
             entropy=self.rng.randbytes,
+            tideline=self.tideline(),
         )
         return gate
+
+    def tideline(self) -> Tideline:
+        """Return what the uplink wrote down."""
+        return Tideline(self.tide_disk, self.journal_disk)
 
     def list(self, gate: Gate, *lines: str) -> ListIndex:
         """Make other lists active; each line is list, entity, value, and where wanted date and rule."""

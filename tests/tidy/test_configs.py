@@ -30,7 +30,7 @@ def test_the_production_layer_wins_and_keeps_what_it_does_not_say() -> None:
 def test_a_sandbox_lives_in_the_machines_time_beside_the_demo() -> None:
     settings = site_settings([_layer("site.toml"), _layer("sandbox.toml")], names="both")
 
-    assert (settings.profile, settings.clock.source, settings.door.port) == ("sandbox", "system", 8420)
+    assert (settings.profile, settings.clock.source, settings.door.port) == ("sandbox", "system", 8490)
 
 
 def test_the_clouds_load_and_say_what_differs() -> None:

@@ -84,7 +84,7 @@ def _tidegate(words: list[str]) -> None:
     while hasattr(command, "commands") and rest:
         assert rest[0] in command.commands, f"{rest[0]} is no command"
         command, rest = command.commands[rest[0]], rest[1:]
-    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
     if command.context_settings.get("ignore_unknown_options"):  # the rest is the training job's
         known |= set(re.findall(r"--[a-z-]+", parser(dt.date(2026, 11, 24)).format_help()))
     assert [word for word in rest if word.startswith("-") and word.split("=")[0] not in {*known, "-"}] == []

@@ -2,17 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
 import edge_nodes.cli
-from edge_nodes.cli import _line, app, told
+from edge_nodes.cli import app, told
 from tidegate.errors import FieldError, ListsError, NotFoundError, SettingsError, joined
-
-LIVE: dict[str, Any] = {"outcomes": {"approve": 5, "decline": 1}, "refused": 3, "p50_ms": 0.2, "p99_ms": 1.0}
 
 
 def failed(*words: str) -> BaseException | None:
@@ -24,10 +21,6 @@ def test_its_help_names_every_command_and_no_other() -> None:
     named = re.findall(r"`(?:tidegate )?(\w+)`", edge_nodes.cli.__doc__ or "")
 
     assert sorted(named) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-def test_the_line_of_a_running_site_says_what_it_refused() -> None:
-    assert _line(LIVE, 2) == ("     4 decisions/s  p50 0.2 ms  p99 1.0 ms  approve 5  decline 1  refused 3", 6)
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])

@@ -9,6 +9,7 @@ import pytest
 from actors.gate.gate import Gate
 from actors.gate.orders import Orders
 from actors.gate.start import open_gate
+from actors.gate.tideline import Tideline
 from actors.journal.memory import MemoryDisk
 from actors.scorer.model import Scorer
 from tidegate.bundle import decode
@@ -33,6 +34,7 @@ class Rig:
     rng: Random = field(default_factory=lambda: Random(1))
     mark: str = "machine"
     layer: dict[str, Any] = field(default_factory=dict)
+    tideline: Tideline | None = None
 
     def open(self) -> Gate:
         """Open the gate from what the disks hold."""
@@ -47,6 +49,7 @@ class Rig:
             orders=Orders(self.orders),
             clock=self.clock,
             entropy=self.rng.randbytes,
+            tideline=self.tideline,
         )[0]
 
     def list(self, gate: Gate, *lines: str) -> ListIndex:

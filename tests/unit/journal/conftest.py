@@ -13,6 +13,7 @@ from actors.journal.recovery import Owner, Recovery, open_journal
 from tidegate.clock import ManualClock
 from tidegate.ids import GateId, SiteId
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, event_body
+from tidegate.tideline import Witness
 
 NOW_US = 1_795_000_000_000_000
 
@@ -31,9 +32,16 @@ class Rig:
         )
     )
 
+    witness: Witness | None = None
+
     def open(self) -> tuple[Journal, Recovery]:
         return open_journal(
-            disk=self.disk, owner=self.owner, clock=self.clock, entropy=self.rng.randbytes, bounds=self.bounds
+            disk=self.disk,
+            owner=self.owner,
+            clock=self.clock,
+            entropy=self.rng.randbytes,
+            bounds=self.bounds,
+            witness=self.witness,
         )
 
     def reopen(self) -> tuple[Journal, Recovery]:

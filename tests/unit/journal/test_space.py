@@ -12,7 +12,7 @@ from actors.journal.shelf import Shelf
 from actors.journal.space import Rung, Space, rung
 from actors.journal.verify import verify
 from tidegate.errors import DiskFullError, JournalError, JournalFormatError, NotFoundError
-from tidegate.records import Kind, Lane, event_body
+from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, event_body
 
 NOW_US = 1_795_000_000_000_000
 SEGMENT = 64 * 1024
@@ -204,6 +204,20 @@ def test_a_compressed_segment_is_smaller_and_reads_the_same(rig: Any) -> None:
     assert not recovery.new_epoch
     assert list(journal.scan()) == entries
     assert [journal.read(at) for at, _ in entries] == [record for _, record in entries]
+
+
+def test_a_last_record_that_ends_in_zeros_survives_compression(rig: Any) -> None:
+    journal, _ = rig.open()
+    made = []
+    while len(rig.segments()) < 2:
+        made += journal.append([(Lane.DECISIONS, Kind.DECISION, b"\x01" + bytes(DECISION_BODY_BYTES - 1))], NOW_US)
+        journal.commit()
+
+    assert Shelf(rig.disk).compress(epoch_names(rig.disk.sizes())[0], 1)
+
+    assert rig.entries()[1:] == made
+    recovery = rig.reopen()[1]
+    assert (recovery.new_epoch, recovery.lost) == (False, ())
 
 
 def test_a_damaged_block_of_a_compressed_segment_is_lost_exactly_and_the_rest_is_kept(rig: Any) -> None:

@@ -19,8 +19,10 @@ from tidegate.clock import ManualClock
 from tidegate.frames import MEDIA_TYPE, SignedHead, parse, unpacked
 from tidegate.ids import GateId, SiteId
 from tidegate.limits import FRAME_BYTES_MAX, SECOND_US, TIDE_HEAD_EVERY_US, TIDE_HELD_US, TIDE_POLL_S, TIDE_REFUSED_S
-from tidegate.records import Lane
-from tidegate.tide import FRAMES_PATH, HEADS_PATH
+from tidegate.passages import UNKNOWN
+from tidegate.records import CHAIN_START, Lane, chain
+from tidegate.tide import FORKED, FRAMES_PATH, HEADS_PATH
+from tidegate.tideline import Witness, parse_witness
 
 Said = dict[str, Any]
 Answering = Callable[[str, bytes], Reply]
@@ -57,12 +59,15 @@ class Site:
     def __init__(self) -> None:
         self.rig = Rig(disk=MemoryDisk())
         self.journal, _ = self.rig.open()
-        self.clock, self.line, self.memory = ManualClock(1_795_000_000_000_000), Line(), MemoryFile()
+        self.tell_chain, self.forged = False, ""
+        self.clock, self.line = ManualClock(1_795_000_000_000_000), Line()
+        self.memory, self.witness = MemoryFile(), MemoryFile()
         self.uplink = Uplink(
             whose=Whose(SiteId("s1"), GateId("g0")),
             journal=Tail(self.rig.disk),
             carrier=self.line,
             memory=self.memory,
+            witness=self.witness,
             signer=signer_of(new_key(os.urandom), "key"),
             clock=self.clock,
             entropy=self.rig.rng.randbytes,
@@ -76,7 +81,17 @@ class Site:
     def cursors(self, *committed: tuple[int, int], lane: int = 1) -> Said:
         spans = [list(span) for span in committed]
         events = {"epoch": self.journal.epoch, "lane": 2, "committed": [[1, 1]]}
-        return {"cursors": [{"epoch": self.journal.epoch, "lane": lane, "committed": spans}, events]}
+        own = {"epoch": self.journal.epoch, "lane": lane, "committed": spans}
+        if self.tell_chain and committed:
+            own["chain"] = self.forged or self.chain_at(Lane(lane), committed[-1][1])
+        return {"cursors": [own, events]}
+
+    def chain_at(self, lane: Lane, seq: int) -> str:
+        after = CHAIN_START
+        for _, record in self.journal.scan():
+            if record.lane is lane and record.seq <= seq:
+                after = chain(after, record.to_bytes())
+        return after.hex()
 
     def connect(self, *committed: tuple[int, int]) -> None:
         self.line.answers.append(reply(**self.cursors(*committed)))
@@ -213,6 +228,49 @@ def test_a_journal_that_was_restored_from_an_older_copy_is_noticed(site: Site) -
     site.connect((1, 7))
 
     assert site.uplink.standing.restored
+    assert parse_witness(site.witness.data) == Witness(site.journal.epoch, Lane.DECISIONS, 7, UNKNOWN)
+    site.uplink.step()
+    assert json.loads(site.memory.data)["committed"] == {}  # nothing may be dropped behind what the cloud has
+
+
+def test_a_mark_that_lags_behind_what_was_sent_is_doubted_until_it_has_caught_up(site: Site) -> None:
+    site.decide(3)
+    site.connect((1, 7))
+    assert site.uplink.standing.restored
+    site.decide(4)
+    site.tell_chain = True
+    site.clock.advance(TIDE_HEAD_EVERY_US)
+    site.line.answers.append(reply(**site.cursors((1, 7))))
+
+    site.uplink.step()
+
+    assert not site.uplink.standing.restored
+    site.uplink.step()
+    assert json.loads(site.memory.data)["committed"][f"{site.journal.epoch}/L1"] == [[1, 7]]
+
+
+def test_other_records_under_the_same_numbers_are_noticed_where_the_cloud_says_that_they_fork(site: Site) -> None:
+    site.decide(9)
+    site.tell_chain = True
+    site.forged = "ab" * 32
+    forked = {"status": "quarantined", "reason": FORKED}
+
+    site.line.answers.append(reply(**site.cursors((1, 7)), results=[forked]))
+    site.uplink.step()
+
+    assert site.uplink.standing.restored
+    assert parse_witness(site.witness.data) == Witness(site.journal.epoch, Lane.DECISIONS, 7, bytes.fromhex("ab" * 32))
+
+
+def test_a_fork_that_somebody_else_told_is_none_of_the_journal_s(site: Site) -> None:
+    site.decide(9)
+    site.tell_chain = True
+
+    site.line.answers.append(reply(**site.cursors((1, 7)), results=[{"status": "quarantined", "reason": FORKED}]))
+    site.uplink.step()
+
+    assert not site.uplink.standing.restored
+    assert site.witness.data == b""
 
 
 def test_a_site_without_a_journal_sends_nothing() -> None:
@@ -222,6 +280,7 @@ def test_a_site_without_a_journal_sends_nothing() -> None:
         journal=Tail(MemoryDisk()),
         carrier=line,
         memory=MemoryFile(),
+        witness=MemoryFile(),
         signer=signer_of(new_key(os.urandom), "key"),
         clock=ManualClock(1),
         entropy=os.urandom,
