@@ -1,4 +1,4 @@
-"""`tidegate run --address`: a site in a cluster that was there before it, and stays; killed, the next run takes over."""
+"""`tidegate run --address`: a site in a cluster that was there before; killed, the next run takes over."""
 
 import os
 import re
@@ -33,7 +33,8 @@ def config(tmp_path: Path, bundle_files: dict[str, bytes]) -> Path:
     folder = shelved(tmp_path / "joined", bundle_files)
     made = tmp_path / "site.toml"
     made.write_text(
-        f'profile = "demo"\nsite = "joined"\ndata_dir = "{folder}"\nmachine_mark = "{tmp_path}/mark"\n[door]\nport = 0\n'
+        f'profile = "demo"\nsite = "joined"\ndata_dir = "{folder}"\n'
+        f'machine_mark = "{tmp_path}/mark"\n[door]\nport = 0\n'
     )
     return made
 
