@@ -103,6 +103,7 @@ def _environment(mark: str, token: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # no actor or job of ours could take over a worker that is so started
     }
 
 

@@ -141,7 +141,7 @@ def open_gate() -> Iterator[Callable[[dict[str, Any], bytes], int]]:
     actors: list[GateActor] = []
 
     def open_one(layer: dict[str, Any], keys: bytes) -> int:
-        made = site_settings([layer, {"door": {"port": 0}}], names="test").model_dump_json()
+        made = site_settings([{"door": {"port": 0}}, layer], names="test").model_dump_json()
         actors.append(GateActor(made, "edge_nodes.http.app:build", keys))
         return asyncio.run_coroutine_threadsafe(_opened(actors[-1]), loop).result(READY_S)
 

@@ -5,6 +5,10 @@ from typing import Any, Final
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from serve_apps.archive.archive import rows_of
+from serve_apps.archive.ports import Piece, Store
+from serve_apps.plumbing.stream.log import ARTIFACTS
+from tidegate.artifacts import Artifact, Whole
 from tidegate.frames import OF_LANE, Origin, Signer, encode, key_id
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.records import CHAIN_START, DECISION, DECISION_BODY_BYTES, Kind, Lane, Record, event_body
@@ -57,3 +61,17 @@ def decisions_frame(first: int, count: int, of: str = SOURCE) -> bytes:
 def events_frame(*records: Record, of: str = SOURCE) -> bytes:
     """Return a frame of records of the events lane."""
     return frame(Lane.EVENTS, b"".join(record.to_bytes() for record in records), of)
+
+
+def parts_of(artifact: Artifact) -> list[bytes]:
+    """Return a text in parts, as a site sends them."""
+    whole = Whole(artifact.kind, artifact.text.encode())
+    return [whole.part(number, SiteId("site-1"), _SIGNER).data for number in range(1, whole.parts + 1)]
+
+
+def keep(store: Store, *artifacts: Artifact) -> None:
+    """Put texts into an archive's tables, as its consumer does; each under a partition of its own."""
+    for artifact in artifacts:
+        for offset, part in enumerate(parts_of(artifact)):
+            for table, batch in rows_of(part, ARTIFACTS).items():
+                store.append(table, [Piece(artifact.sha256, offset, batch)])

@@ -9,13 +9,12 @@ appended to only, so that what a table doesn't know yet is joined to it when it 
     lists      each set of lists that became active at a source; its text is an artifact
     policies   each policy that became active at a source, with its terms
     bundles    each model whose manifest came, and when it was trained
-    artifacts  texts that records name by digest: `l-` or `b-` and the first 12 digits of the SHA-256
+    artifacts  the parts of texts that records name by digest: `l-` or `b-` and the first 12 digits of the SHA-256
 
 `day` is the UTC day of the record's own time at its site, never that of its arrival: what comes a week late lies in
 the day in which it happened. Nor is it the day that a request claims, which a device's wrong clock may put anywhere.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
@@ -37,7 +36,6 @@ _LISTS: Final = {"features": (pa.float32(), FEATURE_SLOTS), "reasons": (pa.int32
 _BYTES: Final = frozenset({"request_hash"})
 _SIGNED: Final = {"u1": pa.int16(), "u2": pa.int32(), "u4": pa.int64(), "u8": pa.int64()}
 _ASCII_MAX: Final = 127
-_DIGEST_HEX: Final = 12
 
 
 def _type_of(name: str) -> pa.DataType:
@@ -83,7 +81,15 @@ _SCHEMAS: Final[dict[Kept, pa.Schema]] = {
         [("source", pa.string()), ("policy", pa.string()), ("from_us", pa.int64()), ("terms", pa.string())]
     ),
     "bundles": pa.schema([("bundle", pa.string()), ("trained_at_us", pa.int64())]),
-    "artifacts": pa.schema([("sha256", pa.string()), ("kind", pa.string()), ("text", pa.string())]),
+    "artifacts": pa.schema(
+        [
+            ("sha256", pa.string()),
+            ("kind", pa.string()),
+            ("part", pa.int32()),
+            ("parts", pa.int32()),
+            ("text", pa.string()),
+        ]
+    ),
 }
 
 
@@ -119,28 +125,6 @@ class Pin(NamedTuple):
         if len(parts) != len(cls._fields) or not all(part.isascii() and part.isdigit() for part in parts):
             return None
         return cls(*map(int, parts))
-
-
-class Artifact(NamedTuple):
-    """A text that records name by its digest. `kind` is `lists` for a set of lists, `bundle` for a model's manifest."""
-
-    kind: Literal["lists", "bundle"]
-    text: str
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the text's bytes, in hex."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    @property
-    def name(self) -> str:
-        """What records call it."""
-        return artifact_name(self.kind, self.sha256)
-
-
-def artifact_name(kind: str, sha256: str) -> str:
-    """Return what records call an artifact: `l-` or `b-` and the first digits of its digest."""
-    return f"{kind[0]}-{sha256[:_DIGEST_HEX]}"
 
 
 def days_of(times_us: Rows) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -241,6 +241,17 @@ FRAMES_BODY_BYTES_MAX: Final = 4 * MIB  # of one request: four frames of the lar
 HEAD_VERSIONS_MAX: Final = 16  # bundle, lists, policy, configuration, release, and what else joins them
 HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
 
+# --- Texts that records name by digest, on their way up. ---
+ARTIFACT_PART_BYTES: Final = (
+    64 * KIB
+)  # of a set of lists at a time: live records wait no longer for it than for a frame
+ARTIFACT_MANIFEST_BYTES_MAX: Final = 512 * KIB  # a bundle's, in one part: 6 KiB, and a policy of the largest size
+ARTIFACT_BYTES_MAX: Final = LISTS_BYTES_MAX  # the largest text that a record can name
+ARTIFACT_PARTS_MAX: Final = ARTIFACT_BYTES_MAX // ARTIFACT_PART_BYTES + 1  # a cut makes way for a letter of four bytes
+ARTIFACTS_STAGED_BYTES_MAX: Final = 128 * MIB  # parts that wait for their last one; above it the idlest begin anew
+ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud may have been restored from a copy
+ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
+
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
 ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row

@@ -3,6 +3,7 @@
 The tables are Delta Lake's, read by `deltalake` alone: nothing of the cloud that writes them is needed.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,15 @@ class PinnedArchive:
         except (pa.ArrowException, OSError) as error:
             raise ArchiveError(f"{self.folder}/{table}: can't be read ({error}); restore it from its copy") from error
 
-    def text(self, sha256: str) -> str:
-        """Return the text of an artifact that is there."""
-        found = self._dataset("artifacts").to_table(["text"], filter=ds.field("sha256") == sha256)
-        return str(found["text"][0])
+    def text(self, sha256: str) -> str | None:
+        """Return the text of an artifact; None: not all of its parts are there, or not yet."""
+        found = self._dataset("artifacts").to_table(["part", "parts", "text"], filter=ds.field("sha256") == sha256)
+        for count in set(found["parts"].to_pylist()):
+            parts = found.filter(pc.equal(found["parts"], count)).sort_by("part")["text"].to_pylist()
+            text = "".join(parts)
+            if hashlib.sha256(text.encode()).hexdigest() == sha256:
+                return text
+        return None
 
     def known_until_us(self, span: tuple[int, int]) -> int:
         """Return until when all sites that decided in a span have been heard of; 0 where none did.

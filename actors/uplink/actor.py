@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from actors.uplink.disk import PosixFile, WatchedKey, read_key
+from actors.uplink.disk import FolderTexts, PosixFile, WatchedKey, read_key
 from actors.uplink.https import HttpsCarrier
 from actors.uplink.key import signer_of
 from actors.uplink.ports import Journal
@@ -92,7 +92,7 @@ def _made(settings: SiteSettings, open_journal: Open) -> Uplink:
     folder, uplink = Path(settings.data_dir), settings.uplink
     file = Path(uplink.key)
     client = (uplink.client_certificate, uplink.client_key) if uplink.client_certificate else None
-    return Uplink(
+    made = Uplink(
         whose=Whose(SiteId(settings.site), GateId(settings.gate)),
         journal=open_journal(folder / "journal"),
         carrier=HttpsCarrier(uplink.url, authority=uplink.authority or None, client=client),
@@ -102,3 +102,5 @@ def _made(settings: SiteSettings, open_journal: Open) -> Uplink:
         clock=SystemClock(),
         entropy=os.urandom,
     )
+    made.offer(FolderTexts(folder))
+    return made

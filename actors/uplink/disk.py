@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +73,34 @@ def read_key(path: Path) -> bytes:
     if mode & _OTHERS:
         raise SettingsError(f"{path}: others may read the site's key; chmod 600 it, and rotate it")
     return pem
+
+
+class FolderTexts:
+    """The sets of lists and the manifests of bundles in a site's data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> Collection[str]:
+        """Return what records call them."""
+        return tuple(self._files())
+
+    def read(self, name: str) -> bytes | None:
+        """Return a text; None: it isn't kept any more."""
+        file = self._files().get(name)
+        try:
+            return None if file is None else file.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _files(self) -> dict[str, Path]:
+        sets = {_lists_name(path.stem): path for path in (self._folder / "orders").glob("*-l-*.csv")}
+        return sets | {path.parent.name: path for path in (self._folder / "bundles").glob("b-*/manifest.json")}
+
+
+def _lists_name(stem: str) -> str:
+    """Return what records call a set whose file begins with its version."""
+    return stem.partition("-")[2]
 
 
 class WatchedKey:

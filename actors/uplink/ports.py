@@ -1,5 +1,6 @@
 """What an uplink needs: the journal's files, a way to the cloud, and a file that remembers."""
 
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from tidegate.errors import TemporaryError
@@ -61,6 +62,16 @@ class Carrier(Protocol):
         Raises:
             NoWayError: no whole answer came.
         """
+
+
+class Texts(Protocol):
+    """What the site has of the texts that records name by digest."""
+
+    def names(self) -> Collection[str]:
+        """Return what records call them: `l-` or `b-`, and digits."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a text; None: it isn't kept any more."""
 
 
 class Memory(Protocol):

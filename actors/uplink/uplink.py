@@ -7,16 +7,19 @@ next cursor puts it right. It never sends beyond what is durable.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from actors.uplink.lanes import Lanes, Wanted
+from actors.uplink.memory import MemoryTexts
 from actors.uplink.patience import Patience
-from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply
+from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply, Texts
 from actors.uplink.schedule import Queue, Schedule
 from actors.uplink.standing import Key, Looks, Standing
+from actors.uplink.texts import Offers
 from actors.uplink.witness import Doubts
+from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError
 from tidegate.frames import (
@@ -51,6 +54,8 @@ from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
 from tidegate.tideline import committed_bytes
 
+_M = TypeVar("_M", bound=BaseModel)
+_NO_SUCH_PATH: Final = frozenset({404, 405})
 LANES: Final = tuple(lane for lane in Lane if lane in SCHEMAS)
 
 
@@ -97,6 +102,8 @@ class Uplink:
         self._credit = FRAME_BYTES_MAX
         self._pace = FRAMES_BODY_BYTES_MAX
         self._head_due_us = 0
+        self._offers = Offers(whose.site, MemoryTexts())
+        self._text_went_last = False
         self._saved: tuple[int, bytes] = (0, b"")
         self.standing = Standing()
 
@@ -104,6 +111,10 @@ class Uplink:
         """Sign with another key from now on, and ask again at once where the one before was refused."""
         self._signer = signer
         self._patience.until_us = 0
+
+    def offer(self, texts: Texts) -> None:
+        """Offer the cloud these texts from now on."""
+        self._offers = Offers(self._whose.site, texts)
 
     def step(self) -> float:
         """Send one request, where there is something to send and a way; return how many seconds to wait then."""
@@ -119,10 +130,14 @@ class Uplink:
         if head_is_due:
             self._send_head(now_us)
             return 0.0
+        if self._offers.waiting and not self._text_went_last:
+            self._send_text(now_us)
+            return 0.0
+        self._text_went_last = False  # texts and frames take turns
         load = self._load()
         if not load.frames:
             self._save(now_us)
-            return TIDE_POLL_S
+            return 0.0 if self._offers.waiting else TIDE_POLL_S
         self._send(load, now_us)
         return 0.0
 
@@ -141,7 +156,8 @@ class Uplink:
         self._stand()
 
     def _stand(self) -> None:
-        self.standing.behind, self.standing.lanes = self._lanes.behind(), self._lanes.standing()
+        self.standing.behind = self._lanes.behind()
+        self.standing.lanes = self._lanes.standing(line_is_up=self.standing.connected)
         self.standing.oldest_us = self._looks.oldest_us(self._lanes.lacking())
 
     def _load(self) -> _Load:
@@ -235,24 +251,46 @@ class Uplink:
             self.standing.connected = True
             self._lanes.connected()
         self._head_due_us = now_us + TIDE_HEAD_EVERY_US
+        self._offers.look(now_us)
+
+    def _send_text(self, now_us: int) -> None:
+        """Offer a text that records name, or send the part of it that the cloud wants."""
+        self._text_went_last = True
+        part = self._offers.next(self._signer, now_us)
+        if part is not None:
+            reply = self._reply(ARTIFACTS_PATH, part.data, ARTIFACT_MEDIA_TYPE, now_us)
+            if reply is not None and reply.status in _NO_SUCH_PATH:
+                self._offers.unknown(now_us)
+            elif reply is not None:
+                answer = self._read(reply, ArtifactAnswer, now_us)
+                if answer is not None:
+                    self._offers.answered(answer, now_us)
+        self.standing.trouble = self.standing.trouble or self._offers.trouble
 
     def _ask(self, path: str, body: bytes, media_type: str, now_us: int) -> Answer | None:
         """Return what the cloud answers; None: nothing usable, and when to try again is set."""
+        reply = self._reply(path, body, media_type, now_us)
+        answer = None if reply is None else self._read(reply, Answer, now_us)
+        if answer is not None:
+            self._heard(answer, now_us)
+        return answer
+
+    def _reply(self, path: str, body: bytes, media_type: str, now_us: int) -> Reply | None:
         try:
-            reply = self._carrier.post(path, body, media_type)
+            return self._carrier.post(path, body, media_type)
         except NoWayError as error:
             self._failed(now_us, error.message)
             return None
+
+    def _read(self, reply: Reply, model: type[_M], now_us: int) -> _M | None:
         if reply.status != 200:  # noqa: PLR2004 - HTTP's OK
             self._unwanted(reply, now_us)
             return None
         try:
-            answer = Answer.model_validate_json(reply.body)
+            return model.model_validate_json(reply.body)
         except ValidationError as error:
             self._failed(now_us, f"the cloud's answer can't be read: {error.errors()[0]['msg']}", TIDE_REFUSED_S)
             return None
-        self._heard(answer, now_us)
-        return answer
 
     def _heard(self, answer: Answer, now_us: int) -> None:
         self._patience.went_well(now_us, answer.retry_after_ms / 1_000)

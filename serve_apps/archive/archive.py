@@ -1,6 +1,5 @@
-"""Which rows of which tables a frame becomes. Pure: no disk, no clock, no log."""
+"""Which rows of which tables a frame or a part of a text becomes. Pure: no disk, no clock, no log."""
 
-import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -8,9 +7,10 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from serve_apps.archive.ports import UndecodableError
-from serve_apps.plumbing.stream.log import topic_of
+from serve_apps.plumbing.stream.log import ARTIFACTS, topic_of
 from tidegate import archived
-from tidegate.archived import Artifact, Kept
+from tidegate.archived import Kept
+from tidegate.artifacts import Part, trained_at_us
 from tidegate.frames import FrameError, Run, parse, records
 from tidegate.history import label_row, lists_row, policy_row
 from tidegate.lists import ListsActivation
@@ -18,28 +18,37 @@ from tidegate.policy.active import Activation
 from tidegate.records import HEAD_BYTES, Kind, Lane, Record
 
 Rows = dict[Kept, pa.RecordBatch]
-CURSORS: Final[dict[Lane, Kept]] = {Lane.DECISIONS: "decisions", Lane.EVENTS: "events"}
-"""The table that has a row of every record of a lane. It is written last, so that it says where to go on reading."""
-TOPICS: Final[dict[str, Lane]] = {topic_of(lane): lane for lane in CURSORS}
-"""The topics that the archive reads, one a lane."""
+_LANES: Final[dict[str, Lane]] = {topic_of(lane): lane for lane in (Lane.DECISIONS, Lane.EVENTS)}
+TOPICS: Final[dict[str, Kept]] = {
+    topic_of(Lane.DECISIONS): "decisions",
+    topic_of(Lane.EVENTS): "events",
+    ARTIFACTS: "artifacts",
+}
+"""The topics that the archive reads, and of each the table that has a row of all that it carries.
+
+That table is written last, so that it says where to go on reading.
+"""
 
 
-def rows_of(frame: bytes, lane: Lane) -> Rows:
-    """Return what a committed frame becomes, the cursor's table last.
+def rows_of(value: bytes, topic: str) -> Rows:
+    """Return what a committed message becomes, the table that `TOPICS` names last.
 
     Raises:
-        UndecodableError: the bytes are no frame of that lane, or a record doesn't say what its kind says.
+        UndecodableError: the bytes are nothing of that topic, or a record doesn't say what its kind says.
     """
     try:
-        run = records(parse(frame))
-        source = f"{run.header.site}.{run.header.gate}.{run.header.epoch}"
-        if run.header.lane != lane:
-            raise UndecodableError(f"{source}: a frame of lane {run.header.lane} among those of lane {int(lane)}")
-        if lane is Lane.DECISIONS:
-            return {"decisions": archived.decisions(source, run.decisions())}
-        return _events(source, run)
+        return _part(Part.parse(value)) if topic == ARTIFACTS else _frame(records(parse(value)), _LANES[topic])
     except (FrameError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise UndecodableError(_first_line(error)) from error
+
+
+def _frame(run: Run, lane: Lane) -> Rows:
+    source = f"{run.header.site}.{run.header.gate}.{run.header.epoch}"
+    if run.header.lane != lane:
+        raise UndecodableError(f"{source}: a frame of lane {run.header.lane} among those of lane {int(lane)}")
+    if lane is Lane.DECISIONS:
+        return {"decisions": archived.decisions(source, run.decisions())}
+    return _events(source, run)
 
 
 def _first_line(error: Exception) -> str:
@@ -73,25 +82,12 @@ def _events(source: str, run: Run) -> Rows:
     return made | {"events": archived.events(source, heads, [record[HEAD_BYTES:] for record in each])}
 
 
-def rows_of_artifact(artifact: Artifact) -> Rows:
-    """Return what a text that records name becomes; the text itself last.
-
-    Raises:
-        UndecodableError: a manifest doesn't say when its model was trained.
-    """
-    row = {"sha256": artifact.sha256, "kind": artifact.kind, "text": artifact.text}
+def _part(part: Part) -> Rows:
+    """Return what a part of a text becomes; a manifest, which is one part, says when its model was trained."""
+    header, text = part.header, part.text()
     made: Rows = {}
-    if artifact.kind == "bundle":
-        made["bundles"] = archived.batch_of("bundles", [{"bundle": artifact.name, "trained_at_us": _trained(artifact)}])
-    return made | {"artifacts": archived.batch_of("artifacts", [row])}
-
-
-def _trained(artifact: Artifact) -> int:
-    """Return when a model was trained, of its manifest's canonical JSON."""
-    try:
-        trained_us = json.loads(artifact.text)["trained_at_us"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UndecodableError(f"{artifact.name}: no manifest of a bundle ({_first_line(error)})") from error
-    if not isinstance(trained_us, int):
-        raise UndecodableError(f"{artifact.name}: trained_at_us: an integer is expected")
-    return trained_us
+    if header.kind == "bundle":
+        row = {"bundle": header.name, "trained_at_us": trained_at_us(text)}
+        made["bundles"] = archived.batch_of("bundles", [row])
+    row = {"sha256": header.sha256, "kind": header.kind, "part": header.part, "parts": header.parts}
+    return made | {"artifacts": archived.batch_of("artifacts", [{**row, "text": text.decode()}])}

@@ -1,4 +1,4 @@
-"""Takes committed frames from the log, in order, and puts them into the tables, each row once.
+"""Takes what was committed from the log, in order, and puts them into the tables, each row once.
 
 Where a partition goes on is said by the table that has a row of each of its records, in the commit that made those
 rows. Nothing else is remembered: a consumer that is killed anywhere begins again from there, and tables that were
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from serve_apps.archive.archive import CURSORS, TOPICS, rows_of
+from serve_apps.archive.archive import TOPICS, rows_of
 from serve_apps.archive.ports import Piece, Store, UndecodableError
 from serve_apps.plumbing.stream.ports import Consumers, OutOfRangeError, Place, Reader, Stored
 from tidegate.archived import KEPT, Kept
@@ -26,7 +26,7 @@ from tidegate.limits import (
 NAME: Final = "archive"
 """What the log knows this consumer by."""
 _LOG: Final = logging.getLogger(__name__)
-_ORDER: Final = sorted(KEPT, key=lambda table: table in CURSORS.values())
+_ORDER: Final = sorted(KEPT, key=lambda table: table in TOPICS.values())
 """Tables in the order in which a batch is written: those that say where to go on are last."""
 
 
@@ -154,7 +154,7 @@ class Consumer:
         if place in self._halted or self._full:
             return 0
         if place not in self._next:
-            offset = self._store.offset(CURSORS[TOPICS[place[0]]], app_of(place)) + 1
+            offset = self._store.offset(TOPICS[place[0]], app_of(place)) + 1
             self._next[place] = self._durable[place] = offset
         taken = 0
         for stored in (found := self._read(place)):
@@ -176,16 +176,15 @@ class Consumer:
 
     def _add(self, place: Place, stored: Stored) -> bool:
         """Add one message's rows to the batch, or halt the partition; tell which."""
-        lane = TOPICS[place[0]]
         try:
-            rows = rows_of(stored.value, lane)
+            rows = rows_of(stored.value, place[0])
         except UndecodableError as error:
             self._halt(place, f"offset {stored.offset}: {error.message}")
             return False
         for table, batch in rows.items():
             self._batch.pieces.setdefault(table, []).append(Piece(app_of(place), stored.offset, batch))
         self._batch.size += sum(batch.nbytes for batch in rows.values())
-        self._batch.rows += rows[CURSORS[lane]].num_rows
+        self._batch.rows += rows[TOPICS[place[0]]].num_rows
         self._batch.ends[place] = self._next[place] = stored.offset + 1
         if self._batch.since_us is None:
             self._batch.since_us = self._clock.now_us()

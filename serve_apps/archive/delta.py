@@ -18,10 +18,9 @@ from deltalake import write_deltalake as write_rows
 from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError, TableNotFoundError
 
 from serve_apps.archive import durability
-from serve_apps.archive.archive import rows_of_artifact
 from serve_apps.archive.durability import Sync
 from serve_apps.archive.ports import ArchiveError, Piece, UnavailableError
-from tidegate.archived import BY_DAY, KEPT, Artifact, Kept, Pin, schema_of, told_of
+from tidegate.archived import BY_DAY, KEPT, Kept, Pin, schema_of, told_of
 from tidegate.limits import (
     ARCHIVE_CHECKPOINT_COMMITS,
     ARCHIVE_COMMIT_RETRIES,
@@ -96,11 +95,6 @@ class DeltaStore:
             )
             durability.sync_commits(self._folder / table, before + 1, handle.version(), self._sync)
         return sum(piece.batch.num_rows for piece in fresh)
-
-    def keep(self, artifact: Artifact) -> bool:
-        """Keep a text once; see the port."""
-        rows = rows_of_artifact(artifact)
-        return [self.append(table, [Piece(artifact.sha256, 0, batch)]) for table, batch in rows.items()][-1] > 0
 
     def pin(self) -> Pin:
         """Return the version of each table; see the port."""

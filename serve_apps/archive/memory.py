@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from serve_apps.archive.archive import rows_of_artifact
 from serve_apps.archive.ports import Piece
-from tidegate.archived import KEPT, Artifact, Kept, Pin, schema_of
+from tidegate.archived import KEPT, Kept, Pin, schema_of
 
 
 class MemoryStore:
@@ -29,11 +28,6 @@ class MemoryStore:
         for piece in fresh:
             self._offsets[table, piece.app] = max(piece.offset, self.offset(table, piece.app))
         return sum(piece.batch.num_rows for piece in fresh)
-
-    def keep(self, artifact: Artifact) -> bool:
-        """Keep a text once; see the port."""
-        rows = rows_of_artifact(artifact)
-        return [self.append(table, [Piece(artifact.sha256, 0, batch)]) for table, batch in rows.items()][-1] > 0
 
     def tend(self) -> None:
         """Nothing grows small here."""

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-from tidegate.archived import Artifact, Kept, Pin
+from tidegate.archived import Kept, Pin
 from tidegate.errors import PermanentError, TemporaryError
 
 
@@ -49,9 +49,6 @@ class Store(Protocol):
         Raises:
             UnavailableError: the commit didn't come through, such as on a full disk.
         """
-
-    def keep(self, artifact: Artifact) -> bool:
-        """Keep a text that records name by digest, once; return whether it is new."""
 
     def tend(self) -> None:
         """Merge small files and shorten logs where enough was written since the last time.

@@ -14,7 +14,8 @@ from deltalake.exceptions import DeltaError
 
 from serve_apps.archive.delta import opened
 from serve_apps.archive.ports import ArchiveError
-from tidegate.archived import KEPT, Pin
+from tidegate.archived import Kept as ArchivedTable
+from tidegate.archived import Pin
 from tidegate.decision import OUTCOME_WORDS, Mode, RiskLevel
 from tidegate.payment import CHANNELS, ENTRY_MODES
 from tidegate.records import Kind, Lane
@@ -44,7 +45,9 @@ _DECISION_WORDS: Final[Mapping[str, Mapping[Any, int]]] = {
     "channel": CHANNELS,
     "entry_mode": ENTRY_MODES,
 }
-_VIEWS: Final = {
+_VIEWS: Final[dict[ArchivedTable, str]] = {
+    "artifacts": """SELECT sha256, min(kind) AS kind, string_agg(text, '' ORDER BY part) AS text
+        FROM stored_artifacts GROUP BY sha256, parts HAVING count(*) = parts""",
     "decisions": f"""SELECT source || '.L{int(Lane.DECISIONS)}.' || seq AS id, {_time("time_us", "decided_at")},
         {_time("occurred_us", "occurred_at")}, * REPLACE (
         {", ".join(_words(column, words) for column, words in _DECISION_WORDS.items())}) FROM stored_decisions""",
@@ -53,11 +56,10 @@ _VIEWS: Final = {
     "labels": f"""SELECT {_time("received_us", "received_at")}, {_time("known_us", "known_at")}, *
         FROM stored_labels""",
     "lists": """SELECT l.*, lead(l.from_us) OVER (PARTITION BY l.source ORDER BY l.from_us, l.version) AS to_us, a.text
-        FROM stored_lists l LEFT JOIN stored_artifacts a
+        FROM stored_lists l LEFT JOIN artifacts a
         ON a.kind = 'lists' AND l.lists = 'l-' || substr(a.sha256, 1, 12)""",
     "policies": f"""SELECT {_time("from_us", "from_at")}, * FROM stored_policies""",
     "bundles": f"""SELECT {_time("trained_at_us", "trained_at")}, * FROM stored_bundles""",
-    "artifacts": "SELECT * FROM stored_artifacts",
 }
 
 
@@ -80,8 +82,8 @@ class Questions:
         self._builder = QueryBuilder()
         for table, handle in opened(folder, pin).items():
             self._builder.register(_RAW + table, handle)
-        for table in KEPT:
-            self._builder.execute(f"CREATE VIEW {table} AS {_VIEWS[table]}")
+        for table, view in _VIEWS.items():  # a view that another one joins stands before it
+            self._builder.execute(f"CREATE VIEW {table} AS {view}")
 
     def ask(self, sql: str, limit: int) -> Answer:
         """Return up to `limit` rows.

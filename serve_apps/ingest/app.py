@@ -14,19 +14,21 @@ from serve_apps.ingest.committer import Brought, Committer, Holding, Origin, Out
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.grouping import Grouping
 from serve_apps.ingest.ingest import NOTHING, Meter, let_in
-from serve_apps.ingest.intake import UnwantedError, admit_head
+from serve_apps.ingest.intake import UnwantedError, admit_head, admit_part
 from serve_apps.ingest.ports import Keys, Quarantine
+from serve_apps.ingest.staging import Proven, Staging
 from serve_apps.ingest.views import lane_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
 from serve_apps.plumbing.web import add_errors, answered, needing, problems
 from tidegate import __version__
+from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
 from tidegate.clock import Clock
 from tidegate.errors import NotFoundError, NotReadyError, TidegateError
 from tidegate.frames import MEDIA_TYPE, FrameError
 from tidegate.keys import Caller, Keyring, Scope
-from tidegate.limits import FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX, TIDE_TIMEOUT_S
+from tidegate.limits import FRAME_BYTES_MAX, FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX, TIDE_TIMEOUT_S
 from tidegate.records import Lane
-from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, LaneAnswer, lane_path
+from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, LaneAnswer, Status, lane_path
 
 
 class Backend:
@@ -34,7 +36,7 @@ class Backend:
 
     def __init__(self, *, keys: Keys, quarantine: Quarantine, committer: Committer, clock: Clock) -> None:
         self.keys, self.quarantine, self.committer, self.clock = keys, quarantine, committer, clock
-        self.meter = Meter()
+        self.meter, self.staging = Meter(), Staging()
         self.fenced: FencedError | None = None
         """Set once another committer has taken over: this one acknowledges nothing any more, and has to end."""
         self._intake = ThreadPoolExecutor(1, "intake")
@@ -57,6 +59,34 @@ class Backend:
         """Take in a head; see `Ingest.head`."""
         outcome = await self.grouping.commit([admit_head(body, self.keys)])
         return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.grouping.credit())
+
+    async def text(self, body: bytes) -> ArtifactAnswer:
+        """Take in a part of a text, or the offer of one."""
+        loop = asyncio.get_running_loop()
+        try:
+            taken = await loop.run_in_executor(self._intake, self._taken, body)
+        except FrameError as error:
+            reason = error.word if isinstance(error, UnwantedError) else error.reason
+            self.meter.count_text(reason)
+            return ArtifactAnswer(reason=reason, message=error.message)
+        if not isinstance(taken, Proven):
+            return ArtifactAnswer(next_part=taken)
+        while not await loop.run_in_executor(self._commits, self._keep, taken):
+            pass  # between two commits those of frames have their turn
+        self.meter.count_text(Status.COMMITTED)
+        return ArtifactAnswer()
+
+    def _taken(self, body: bytes) -> Proven | int | None:
+        """Return a whole text, the part of one that is wanted next, or None where all of it is there."""
+        part = admit_part(body, self.keys)
+        return None if self.committer.has(part.header.sha256) else self.staging.take(part)
+
+    def _keep(self, text: Proven) -> bool:
+        try:
+            return self.committer.keep(text)
+        except FencedError as error:
+            self.fenced = error
+            raise
 
     def _commit(self, requests: Sequence[Brought]) -> list[Outcome]:
         try:
@@ -127,6 +157,15 @@ def _add_tide(app: FastAPI, backend: Backend) -> None:
     )
     async def heads(request: Request) -> Answer:
         return await backend.head(await body_of(request, HEAD_MEDIA_TYPE, FRAMES_BODY_BYTES_MAX))
+
+    @app.post(
+        ARTIFACTS_PATH,
+        summary="Hand in a part of a text that records name by digest, or offer one",
+        responses=told,
+        openapi_extra=_bytes(ARTIFACT_MEDIA_TYPE),
+    )
+    async def artifacts(request: Request) -> ArtifactAnswer:
+        return await backend.text(await body_of(request, ARTIFACT_MEDIA_TYPE, FRAME_BYTES_MAX, TIDE_TIMEOUT_S))
 
 
 def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:

@@ -11,17 +11,20 @@ from typing import Any, Final, NamedTuple
 
 from serve_apps.ingest.intake import Admitted
 from serve_apps.ingest.ranges import Claim, Range, Ranges, Verdict
-from serve_apps.plumbing.stream.log import topic_of
+from serve_apps.ingest.staging import Proven
+from serve_apps.plumbing.stream.log import ARTIFACTS, topic_of
 from serve_apps.plumbing.stream.ports import Message, Stream, UnknownOutcomeError, Writer
 from tidegate.clock import Clock
 from tidegate.errors import TemporaryError
 from tidegate.frames import Head, Header
-from tidegate.limits import TIDE_GAP_AGE_US
+from tidegate.limits import LOG_COMMIT_BYTES_MAX, TIDE_GAP_AGE_US
 from tidegate.passages import Span
 from tidegate.records import Lane
 from tidegate.tide import FORKED, Cursor, Result, Status
 
 TOPICS: Final = {lane: topic_of(lane) for lane in Lane}
+_TEXT: Final = "TEXT/"
+"""Before a text's digest: the cursor that says how much of it is there. No site's name has capital letters."""
 _FORMAT: Final = 1
 _STATUSES: Final = {
     Verdict.NEW: Status.COMMITTED,
@@ -129,6 +132,31 @@ def _ranges(lane: Lane, told: Mapping[str, Any]) -> Ranges:
     return Ranges(ranges, borders, in_order=lane is Lane.MONEY)
 
 
+class Kept(NamedTuple):
+    """How much of a text is in the stream: its first parts, through one of so many."""
+
+    parts: int
+    through: int
+
+    def to_bytes(self) -> bytes:
+        """Return what is noted in the stream."""
+        return json.dumps(self).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Kept":
+        """Return what was noted in the stream."""
+        return cls(*json.loads(data))
+
+
+def _through(parts: Sequence[bytes], done: int) -> int:
+    """Return up to which part a commit goes that begins behind `done`: one at least."""
+    stop, size = done + 1, len(parts[done])
+    while stop < len(parts) and size + len(parts[stop]) <= LOG_COMMIT_BYTES_MAX // 2:
+        size += len(parts[stop])
+        stop += 1
+    return stop
+
+
 class Outcome(NamedTuple):
     """What became of what one request brought, and what the site is told of its cursors."""
 
@@ -147,6 +175,7 @@ class Committer:
         self._stream, self._name, self._clock = stream, name, clock
         self._writer: Writer | None = None
         self._held: dict[Origin, Holding] = {}
+        self._texts: dict[str, Kept] = {}
 
     def holdings(self) -> Mapping[Origin, Holding]:
         """Return what is known of each epoch of each site of this shard.
@@ -173,6 +202,29 @@ class Committer:
             self._held |= staged
         return [Outcome(result, self._told(brought)) for brought, result in zip(requests, results, strict=True)]
 
+    def has(self, sha256: str) -> bool:
+        """Tell whether all of a text is in the stream, as far as is known; any thread may ask."""
+        kept = self._texts.get(sha256)
+        return kept is not None and kept.through == kept.parts
+
+    def keep(self, text: Proven) -> bool:
+        """Commit the next parts of a text, as many as a commit holds; return whether all of them are there now.
+
+        Raises:
+            TemporaryError, FencedError: as for `commit`.
+        """
+        writer, count = self._open(), len(text.parts)
+        if self.has(text.sha256):
+            return True
+        kept = self._texts.get(text.sha256)
+        done = kept.through if kept is not None and kept.parts == count else 0  # cut otherwise: it begins anew
+        stop = _through(text.parts, done)
+        messages = [Message(ARTIFACTS, text.sha256.encode(), part) for part in text.parts[done:stop]]
+        kept = Kept(count, stop)
+        self._write(writer, messages, {f"{_TEXT}{text.sha256}": kept.to_bytes()})
+        self._texts[text.sha256] = kept
+        return stop == count
+
     def close(self) -> None:
         """Let go of the stream."""
         if self._writer is not None:
@@ -183,7 +235,10 @@ class Committer:
         if self._writer is None:
             writer = self._stream.writer(self._name)
             cursors = writer.cursors()
-            self._held = {Origin(*name.split("/")): Holding.from_bytes(data) for name, data in cursors.items()}
+            texts = {name for name in cursors if name.startswith(_TEXT)}
+            self._texts = {name.removeprefix(_TEXT): Kept.from_bytes(cursors[name]) for name in texts}
+            held = {name: data for name, data in cursors.items() if name not in texts}
+            self._held = {Origin(*name.split("/")): Holding.from_bytes(data) for name, data in held.items()}
             self._writer = writer
         return self._writer
 

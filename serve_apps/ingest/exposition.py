@@ -25,6 +25,10 @@ class _Collector:
         yield frames
         yield CounterMetricFamily("tidegate_ingest_records", "Records committed", value=self._meter.records)
         yield CounterMetricFamily("tidegate_ingest_bytes", "Bytes of frames committed", value=self._meter.bytes)
+        texts = CounterMetricFamily("tidegate_ingest_texts", "Texts, by what came of them", labels=["became"])
+        for word, count in sorted(self._meter.texts.items()):
+            texts.add_metric([word], count)
+        yield texts
         cases = CounterMetricFamily("tidegate_quarantine_cases", "Frames kept aside, by reason", labels=["reason"])
         for reason, count in sorted(self._cases.items()):
             cases.add_metric([reason], count)

@@ -79,6 +79,12 @@ class Meter:
         self.results: dict[tuple[str, str], int] = {}
         self.records = 0
         self.bytes = 0
+        self.texts: dict[str, int] = {}
+        """Texts by what became of them: `committed`, or why they were refused."""
+
+    def count_text(self, became: str) -> None:
+        """Count one text."""
+        self.texts[became] = self.texts.get(became, 0) + 1
 
     def count(self, request: Request, results: Iterable[Result]) -> None:
         """Count one request."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from serve_apps.ingest.ports import Keys
+from tidegate.artifacts import Part
 from tidegate.frames import Frame, FrameError, Head, Header, SignedHead, parse, public_key, records, unpacked, verify
 from tidegate.tide import Status
 
@@ -54,6 +55,17 @@ def admit_head(data: bytes, keys: Keys) -> Head:
     signed = SignedHead.parse(data)
     verify(signed, public_key(_key(signed.header.site, signed.header.key, keys)))
     return signed.header
+
+
+def admit_part(data: bytes, keys: Keys) -> Part:
+    """Return a part of a text, once it is proven who signed it.
+
+    Raises:
+        FrameError, UnwantedError: as for `admit_head`.
+    """
+    part = Part.parse(data)
+    verify(part, public_key(_key(part.header.site, part.header.key, keys)))
+    return part
 
 
 class UnwantedError(FrameError):

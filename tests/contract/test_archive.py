@@ -14,9 +14,11 @@ from deltalake import DeltaTable
 
 from serve_apps.archive.delta import open_store
 from serve_apps.archive.ports import Piece
+from tests.sent import keep
 from tidegate import archived
-from tidegate.archived import Artifact, Kept, told_of
+from tidegate.archived import Kept, told_of
 from tidegate.archived import schema_of as stored_schema
+from tidegate.artifacts import Artifact
 from tidegate.history import BACKTEST_COLUMNS, Table, batch_of, decisions_batch, rows_of, schema_of, sources_of
 from tidegate.records import DECISION
 from training.archive import ArchiveError, PinnedArchive
@@ -175,7 +177,7 @@ def test_lists_are_told_with_their_text_once_it_has_come_and_until_when_they_hel
         return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
 
     assert read() == [(1, 10, 20, None), (2, 20, 2**63 - 1, None)]
-    store.keep(LISTS)
+    keep(store, LISTS)
     assert read() == [(1, 10, 20, None), (2, 20, 2**63 - 1, LISTS.text)]
 
 

@@ -10,9 +10,9 @@ import pytest
 from serve_apps.archive.__main__ import main
 from serve_apps.archive.delta import open_store
 from serve_apps.archive.ports import Piece
-from tests.sent import SOURCE, decision_rows, event, label
+from tests.sent import SOURCE, decision_rows, event, keep, label
 from tidegate import archived
-from tidegate.archived import Artifact
+from tidegate.artifacts import Artifact
 from tidegate.decision import Outcome
 from tidegate.history import label_row
 from tidegate.records import HEAD_BYTES, HEAD_FIELDS, Kind
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
         for version, name in ((1, LISTS.name), (2, "l-000000000000"))
     ]
     store.append("lists", [Piece("test", 0, archived.batch_of("lists", held))])
-    store.keep(LISTS)
+    keep(store, LISTS)
     return tmp_path
 
 

@@ -11,9 +11,10 @@ import pytest
 from serve_apps.archive.delta import open_store, opened
 from serve_apps.archive.memory import MemoryStore
 from serve_apps.archive.ports import Piece, Store, UndecodableError
-from tests.sent import NOW_US, SOURCE, decision_rows
+from tests.sent import NOW_US, SOURCE, decision_rows, keep
 from tidegate import archived
-from tidegate.archived import KEPT, Artifact, Kept, restored, schema_of
+from tidegate.archived import KEPT, Kept, restored, schema_of
+from tidegate.artifacts import Artifact
 from tidegate.history import rows_of
 from tidegate.limits import DAY_US
 from tidegate.records import DECISION
@@ -119,26 +120,28 @@ def test_partitions_and_tables_have_offsets_of_their_own(made: Made) -> None:
     assert made.store.offset("events", APP) == -1
 
 
-def test_a_text_is_kept_once_under_its_digest(made: Made) -> None:
-    lists = Artifact("lists", "list,entity,value,expires_at,rule\nwatch,card,é,,\n")
+def test_a_text_lies_there_part_by_part(made: Made) -> None:
+    lists = Artifact("lists", "list,entity,value,expires_at,rule\n" + "watch,card,é,,\n" * 5_000)
 
-    assert made.store.keep(lists)
-    assert not made.again().keep(lists)
-    assert made.read("artifacts").to_pylist() == [{"sha256": lists.sha256, "kind": "lists", "text": lists.text}]
+    keep(made.store, lists)
+
+    rows = made.read("artifacts").sort_by("part").to_pylist()
+    assert "".join(row.pop("text") for row in rows) == lists.text
+    assert rows == [{"sha256": lists.sha256, "kind": "lists", "part": at, "parts": 2} for at in (1, 2)]
 
 
 def test_a_manifest_says_when_its_model_was_trained(made: Made) -> None:
     manifest = Artifact("bundle", '{"trained_at_us":17}')
 
-    made.store.keep(manifest)
+    keep(made.store, manifest)
 
     assert made.read("bundles").to_pylist() == [{"bundle": manifest.name, "trained_at_us": 17}]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"trained_at_us":"now"}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"trained_at_us":"now"}', '{"trained_at_us":-1}'])
 def test_a_text_that_is_no_manifest_is_refused(text: str, made: Made) -> None:
-    with pytest.raises(UndecodableError, match="b-"):
-        made.store.keep(Artifact("bundle", text))
+    with pytest.raises(UndecodableError, match="no manifest"):
+        keep(made.store, Artifact("bundle", text))
     assert made.read("artifacts").num_rows == 0
 
 

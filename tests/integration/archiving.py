@@ -1,59 +1,83 @@
-"""A site's journal sent up and archived in one process: frames, log, consumer, tables."""
+"""A site's journal and texts sent up and archived in one process: real uplink, ingest, log's twin, consumer, tables."""
 
+import asyncio
+import os
 from pathlib import Path
 
-from actors.gate.orders import Orders
 from actors.journal.disk import PosixDisk
-from actors.journal.log import Entry
-from actors.journal.reader import Reader
-from actors.journal.segment import Columns
-from serve_apps.archive.archive import TOPICS
+from actors.journal.tail import Tail
+from actors.uplink.disk import FolderTexts
+from actors.uplink.key import new_key, public_of, signer_of
+from actors.uplink.memory import MemoryFile
+from actors.uplink.ports import Reply
+from actors.uplink.uplink import Uplink, Whose
 from serve_apps.archive.consumer import Consumer
 from serve_apps.archive.delta import open_store
+from serve_apps.ingest.app import Backend
+from serve_apps.ingest.committer import Committer
+from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
+from serve_apps.ingest.ports import SiteKey
+from serve_apps.plumbing.stream.configured import TOPICS
 from serve_apps.plumbing.stream.memory import MemoryStream
-from serve_apps.plumbing.stream.ports import Message
-from tests.sent import frame
-from tidegate.archived import Artifact
+from tidegate.artifacts import ARTIFACTS_PATH
 from tidegate.clock import SystemClock
-from tidegate.lists import ListsActivation
-from tidegate.records import Kind, Lane
+from tidegate.ids import GateId, SiteId
 from tidegate.settings import SiteSettings
+from tidegate.tide import FRAMES_PATH
 
-_RECORDS = 64
-"""Of a frame: a small journal makes many of them."""
+CLOCK = SystemClock()
+STEPS_MAX = 1_000
+
+
+class Direct:
+    """The way to an ingest in this process."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend, self._loop = backend, asyncio.new_event_loop()
+
+    def post(self, path: str, body: bytes, media_type: str) -> Reply:  # noqa: ARG002 - the port's
+        takes = {FRAMES_PATH: self._backend.frames, ARTIFACTS_PATH: self._backend.text}.get(path, self._backend.head)
+        answer = self._loop.run_until_complete(takes(body))
+        return Reply(200, 0.0, answer.model_dump_json().encode())
+
+    def close(self) -> None:
+        self._loop.close()
 
 
 def archive(settings: SiteSettings, folder: Path) -> None:
-    """Archive all of a site's journal, of one epoch, with the texts of its lists and the manifests of its bundles."""
-    data, stream, store = Path(settings.data_dir), MemoryStream(SystemClock()), open_store(folder)
+    """Archive all of a site's journal, with the texts that it names; no file is copied."""
+    stream = MemoryStream(CLOCK)
     for topic in TOPICS:
         stream.create(topic, 2)
-    records: dict[Lane, list[bytes]] = {Lane.DECISIONS: [], Lane.EVENTS: []}
-    journal, orders = Reader(PosixDisk(data / "journal")), Orders(PosixDisk(data / "orders"))
-    for piece in journal.pieces():
-        _add(records, piece)
-        if not isinstance(piece, Columns) and piece[1].kind is Kind.LISTS_ACTIVATED:
-            told = ListsActivation.model_validate(piece[1].values())
-            if told.version:
-                store.keep(Artifact("lists", "".join(f"{line}\n" for line in orders.text(told))))
-    for manifest in data.glob("bundles/*/manifest.json"):
-        store.keep(Artifact("bundle", manifest.read_text()))
-    source = f"{settings.site}.{settings.gate}.{journal.epochs()[0].epoch}"
-    writer = stream.writer("c0")
-    for lane, each in records.items():
-        for first in range(0, len(each), _RECORDS):
-            data_of = frame(lane, b"".join(each[first : first + _RECORDS]), source)
-            writer.commit([Message(f"tidegate.L{int(lane)}", source.encode(), data_of)], {})
+    _send(settings, stream)
     reader, consumers = stream.reader(), stream.consumers()
-    consumer = Consumer(reader=reader, consumers=consumers, store=store, clock=SystemClock())
+    consumer = Consumer(reader=reader, consumers=consumers, store=open_store(folder), clock=CLOCK)
     while consumer.step().messages:
         pass
     consumer.flush()
     assert not consumer.halted
 
 
-def _add(records: dict[Lane, list[bytes]], piece: Columns | Entry) -> None:
-    if isinstance(piece, Columns):
-        records[Lane.DECISIONS] += [row.tobytes() for row in piece.rows]
-    elif piece[1].lane in records:
-        records[piece[1].lane].append(piece[1].to_bytes())
+def _send(settings: SiteSettings, stream: MemoryStream) -> None:
+    data, pem = Path(settings.data_dir), new_key(os.urandom)
+    signer = signer_of(pem, "key")
+    keys = MemoryKeys(SiteKey(signer.key, settings.site, public_of(pem, "key"), 0))
+    committer = Committer(stream, "c0", CLOCK)
+    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
+    direct = Direct(backend)
+    uplink = Uplink(
+        whose=Whose(SiteId(settings.site), GateId(settings.gate)),
+        journal=Tail(PosixDisk(data / "journal")),
+        carrier=direct,
+        memory=MemoryFile(),
+        witness=MemoryFile(),
+        signer=signer,
+        clock=CLOCK,
+        entropy=os.urandom,
+    )
+    uplink.offer(FolderTexts(data))
+    assert any(uplink.step() for _ in range(STEPS_MAX)), uplink.standing  # it waits once nothing is left to send
+    assert not any(uplink.standing.behind.values()), uplink.standing
+    assert uplink.standing.trouble == ""
+    direct.close()
+    backend.close()

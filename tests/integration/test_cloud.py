@@ -18,11 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from actors.uplink.memory import MemoryTexts
 from edge_nodes.reaper import members
 from serve_apps.archive.delta import opened
 from tests.integration import tides
 from tests.integration.tides import Site
 from tidegate.archived import Kept, restored
+from tidegate.artifacts import Artifact
 from tidegate.enrolment import enrolment
 from tidegate.history import rows_of
 from tidegate.records import DECISION, Lane
@@ -145,6 +147,12 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
     stranger.uplink.step()
     assert "UNKNOWN_KEY" in stranger.uplink.standing.trouble
 
+    lists = Artifact("lists", "list,entity,value,expires_at,rule\n" + "watch,card,card-1,,\n" * 9_000)
+    for site in sites:  # both have it, and the cloud wants it once
+        texts = MemoryTexts()
+        texts.of = {lists.name: lists.text.encode()}
+        site.uplink.offer(texts)
+        site.uplink.standing.connected = False
     assert cloud.until_archived(1)["trouble"] is None
     killed = {name: cloud.replica(name) for name in ("ingest", "archive")}
     for site in sites:
@@ -170,6 +178,8 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
     assert sorted(decisions_of(decisions)) == sorted(record for site in sites for record in site.own(Lane.DECISIONS))
     assert events.num_rows == sum(len(site.own(Lane.EVENTS)) for site in sites)
     assert len(set(zip(events["source"].to_pylist(), events["seq"].to_pylist(), strict=True))) == events.num_rows
+    parts = cloud.archived("artifacts").sort_by("part").to_pylist()
+    assert "".join(row["text"] for row in parts) == lists.text
     assert members(cloud.mark, {}) == {}
     for site in (*sites, stranger):
         site.close()

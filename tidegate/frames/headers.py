@@ -41,12 +41,12 @@ Coding = Literal["arrow", "batch"]
 """arrow: an Arrow IPC stream with its schema; batch: its record batch message alone. Both compressed by zstd."""
 
 
-class _Said(BaseModel):
+class Said(BaseModel):
+    """What an envelope's header says: who signed it, and whatever else."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     site: _Name
-    gate: _Name
-    epoch: Annotated[str, _hex(EPOCH_HEX)]
     key: Annotated[str, _hex(KEY_ID_HEX)]
     """Names the signing key."""
 
@@ -71,7 +71,12 @@ class _Said(BaseModel):
         return said
 
 
-class Header(_Said):
+class _OfAnEpoch(Said):
+    gate: _Name
+    epoch: Annotated[str, _hex(EPOCH_HEX)]
+
+
+class Header(_OfAnEpoch):
     """Says which records a frame holds: those from `first` to `last` of one lane of (site, gate, epoch)."""
 
     lane: _LaneNumber
@@ -129,7 +134,7 @@ class LaneHead(BaseModel):
     chain: _Chain
 
 
-class Head(_Said):
+class Head(_OfAnEpoch):
     """How far a gate's journal reaches, so that the cloud knows what it doesn't have yet."""
 
     heads: Annotated[dict[_LaneNumber, LaneHead], Field(max_length=len(Lane))]

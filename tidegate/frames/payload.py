@@ -33,6 +33,20 @@ def compressed(batch: pa.RecordBatch, coding: Coding) -> bytes:
     return compressor.compress(sink.getvalue())
 
 
+def compressed_text(text: bytes) -> bytes:
+    """Return a text as a payload."""
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(text)
+
+
+def read_text(payload: memoryview, bytes_max: int) -> bytes:
+    """Return the text of a payload, of no more than `bytes_max` bytes.
+
+    Raises:
+        FrameError: malformed or oversized.
+    """
+    return _decompressed(payload, bytes_max)
+
+
 def read(payload: memoryview, coding: Coding, schema: pa.Schema, size: int) -> pa.RecordBatch:
     """Return the record batch of a payload, validated; `size` is the length of its records' canonical bytes.
 
@@ -52,7 +66,7 @@ def _decompressed(payload: memoryview, bound: int) -> bytes:
         if size == zstandard.CONTENTSIZE_UNKNOWN:
             raise FrameError("malformed", "payload: the zstd frame must say how many bytes it holds")
         if size > bound:
-            raise FrameError("oversized", f"payload: {size} bytes of columns, more than {bound} for these records")
+            raise FrameError("oversized", f"payload: {size} bytes, compressed; at most {bound} here")
         reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
         return reader.decompress(payload, allow_extra_data=False)
     except zstandard.ZstdError as error:

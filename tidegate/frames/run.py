@@ -3,14 +3,14 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from tidegate.frames.envelope import Envelope, Sign, key_id
-from tidegate.frames.headers import Coding, Head, Header
+from tidegate.frames.headers import Coding, Head, Header, Said
 from tidegate.frames.layouts import KNOWN, Decisions, Layout, Rows
 from tidegate.frames.payload import compressed, read
 from tidegate.frames.refusal import FrameError
@@ -174,7 +174,19 @@ def parse(data: bytes | memoryview) -> Frame:
     return Frame(Header.of(envelope.header).bounded(), envelope)
 
 
-def verify(one: Frame | SignedHead, public: Ed25519PublicKey) -> None:
+class Sealed(Protocol):
+    """Whatever is signed: a frame, a head, a part of an artifact."""
+
+    @property
+    def header(self) -> Said:
+        """Names the key."""
+
+    @property
+    def envelope(self) -> Envelope:
+        """Holds the signature, and what it is of."""
+
+
+def verify(one: Sealed, public: Ed25519PublicKey) -> None:
     """Refuse what this key, which the header names, hasn't signed.
 
     Raises:

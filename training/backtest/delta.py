@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from tidegate.archived import artifact_name, restored
+from tidegate.archived import restored
+from tidegate.artifacts import artifact_name
 from tidegate.history import TIMES, Table, batch_of, schema_of
 from tidegate.limits import ARCHIVE_WINDOW_ROWS, BACKTEST_BATCH_ROWS
 from training.archive import ArchiveError, PinnedArchive

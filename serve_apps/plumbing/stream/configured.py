@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from serve_apps.plumbing.stream.log import topic_of
+from serve_apps.plumbing.stream.log import ARTIFACTS, topic_of
 from serve_apps.plumbing.stream.ports import Stream
 from serve_apps.plumbing.stream.sqlite import SqliteStream
 from tidegate.clock import Clock
@@ -14,8 +14,8 @@ from tidegate.errors import SettingsError
 from tidegate.records import SCHEMAS
 
 FILE: Final = "log.sqlite"
-TOPICS: Final = tuple(topic_of(lane) for lane in SCHEMAS)
-"""What carries anything: a topic for each lane that has a schema."""
+TOPICS: Final = (*(topic_of(lane) for lane in SCHEMAS), ARTIFACTS)
+"""What carries anything: a topic for each lane that has a schema, and that of texts."""
 _OTHERS: Final = 0o077
 
 

@@ -25,6 +25,10 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LOG_NAME_CHARS_MAX - 
 _MILLISECOND_US: Final = 1_000
 
 
+ARTIFACTS: Final = "tidegate.artifacts"
+"""The topic that carries the parts of texts which records name by digest; their key is the text's SHA-256 in hex."""
+
+
 def topic_of(lane: Lane) -> str:
     """Return the topic that carries a lane's frames."""
     return f"tidegate.L{lane:d}"

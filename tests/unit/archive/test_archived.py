@@ -7,9 +7,7 @@ import pytest
 from tests.sent import NOW_US, SOURCE
 from tidegate.archived import (
     KEPT,
-    Artifact,
     Pin,
-    artifact_name,
     batch_of,
     days_of,
     decisions,
@@ -83,10 +81,3 @@ def test_a_pin_is_written_and_read_and_nothing_else_is_one() -> None:
     assert str(pin) == "41.40.7.1.1.1.2"
     assert Pin.parse(str(pin)) == pin
     assert [Pin.parse(text) for text in ("", "1.2", "1.2.3.4.5.6.x", "1.2.3.4.5.6.-7", "²" + ".1" * 6)] == [None] * 5
-
-
-def test_an_artifact_is_named_as_records_name_it() -> None:
-    artifact = Artifact("lists", "list,entity,value,expires_at,rule\n")
-
-    assert artifact.name == artifact_name("lists", artifact.sha256)
-    assert artifact.name == f"l-{artifact.sha256[:12]}"

@@ -9,10 +9,12 @@ from serve_apps.archive.archive import TOPICS
 from serve_apps.archive.consumer import NAME, Consumer, Step
 from serve_apps.archive.memory import MemoryStore
 from serve_apps.archive.ports import Piece, UnavailableError
+from serve_apps.plumbing.stream.log import ARTIFACTS
 from serve_apps.plumbing.stream.memory import MemoryStream
 from serve_apps.plumbing.stream.ports import Message, Place
-from tests.sent import NOW_US, SOURCE, decision_rows, decisions_frame, event, events_frame, frame, label
+from tests.sent import NOW_US, SOURCE, decision_rows, decisions_frame, event, events_frame, frame, label, parts_of
 from tidegate.archived import Kept
+from tidegate.artifacts import Artifact
 from tidegate.clock import ManualClock
 from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_BYTES, ARCHIVE_BATCH_ROWS
 from tidegate.records import Kind, Lane, Record
@@ -63,7 +65,8 @@ class Rig:
 
     @property
     def acknowledged(self) -> dict[Place, int]:
-        return self.stream.consumers().registered()[NAME]
+        noted = self.stream.consumers().registered()[NAME]
+        return {place: offset for place, offset in noted.items() if place[0] != ARTIFACTS}
 
 
 @pytest.fixture
@@ -251,3 +254,36 @@ def test_decisions_of_one_batch_keep_their_bytes(rig: Rig) -> None:
     stored = rig.store.read("decisions").select(["seq", "time_us", "transaction_id"]).to_pydict()
     assert stored["time_us"] == decision_rows(1, 3)["time_us"].tolist()
     assert stored["transaction_id"] == ["t-1", "t-2", "t-3"]
+
+
+def test_texts_are_archived_whichever_comes_first_text_or_record(rig: Rig) -> None:
+    lists = Artifact("lists", "list,entity,value,expires_at,rule\n" + "watch,card,card-1,,\n" * 9_000)
+    named = LISTS | {"lists": lists.name}
+    made = rig.consumer(rows_max=1)
+    first, *rest = parts_of(lists)
+
+    rig.send((ARTIFACTS, 0), first)
+    made.step()
+    rig.send(L2, events_frame(event(Kind.LISTS_ACTIVATED, 1, named)))
+    made.step()
+    rig.send((ARTIFACTS, 0), *rest)
+    while made.step().messages:
+        pass
+
+    rows = rig.store.read("artifacts").to_pylist()
+    assert "".join(row["text"] for row in rows) == lists.text
+    assert rig.store.read("lists")["lists"].to_pylist() == [lists.name]
+    assert (
+        rig.stream.consumers().registered()[NAME][ARTIFACTS, 0] == rig.store.offset("artifacts", f"{ARTIFACTS}/0") + 1
+    )
+
+
+def test_a_part_that_is_none_stops_the_texts_and_nothing_else(rig: Rig) -> None:
+    made = rig.consumer()
+    rig.send((ARTIFACTS, 0), decisions_frame(1, 1))
+    rig.send(L1, decisions_frame(1, 10))
+
+    made.step()
+
+    assert list(made.halted) == [(ARTIFACTS, 0)]
+    assert made.flush() == 10
