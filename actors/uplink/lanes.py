@@ -121,12 +121,12 @@ class Lanes:
             counts[lane] -= sum(span.last - span.first + 1 for span in state.lost)
         return counts
 
-    def standing(self) -> dict[Lane, LaneStanding]:
-        """Return each lane's records, all epochs together."""
+    def standing(self, *, line_is_up: bool) -> dict[Lane, LaneStanding]:
+        """Return each lane's records, all epochs together; without a line nothing is live."""
         found: dict[Lane, LaneStanding] = {}
         for (epoch, lane), state in self._states.items():
             gaps = missing(united((*state.committed, *state.lost)), state.last)
-            since = state.live_from if epoch == self._newest else state.last + 1
+            since = state.live_from if line_is_up and epoch == self._newest else state.last + 1
             live = _count(gaps, since)
             committed = state.last - _count(missing(state.committed, state.last))
             one = LaneStanding(state.last, committed, live, _count(gaps) - live)

@@ -156,7 +156,8 @@ class Uplink:
         self._stand()
 
     def _stand(self) -> None:
-        self.standing.behind, self.standing.lanes = self._lanes.behind(), self._lanes.standing()
+        self.standing.behind = self._lanes.behind()
+        self.standing.lanes = self._lanes.standing(line_is_up=self.standing.connected)
         self.standing.oldest_us = self._looks.oldest_us(self._lanes.lacking())
 
     def _load(self) -> _Load:

@@ -38,7 +38,7 @@ from tidegate.payment import LabelRequest, NameText, PaymentRequest, TokenText
 from tidegate.problem import CONTENT_TYPE, MistakeError, refused, render
 
 _PAGE: Final = {"/": "index.html"} | {
-    f"/{name}": name for name in ("live.js", "decision.js", "make.js", "live.css", "icon.svg")
+    f"/{name}": name for name in ("live.js", "decision.js", "make.js", "tide.js", "live.css", "icon.svg")
 }
 _LIVE: Final = Path(__file__).parent / "live"
 _CSP: Final = (

@@ -26,7 +26,7 @@ WHOLE = Span(0, 1 << 62)
 
 
 def _place(name: str) -> int:
-    return schema_of("decisions").names.index(name)
+    return int(schema_of("decisions").get_field_index(name))
 
 
 def made(folder: Path, schema: pa.Schema, told: str) -> None:

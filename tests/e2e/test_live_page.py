@@ -8,7 +8,9 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +19,12 @@ from typing import Any
 
 import pytest
 
-from actors.scorer.disk import PosixFolder
-from actors.scorer.shelf import Shelf
+from actors.uplink.disk import PosixFile
+from actors.uplink.standing import STANDING_FILE, LaneStanding, Standing, dump
 from tests.e2e.browser import BROWSER, FLAGS, Tab, browser
+from tests.integration.spawned import shelved
 from tidegate.keys import KeyFile, Scope, dump_keys, make_key
+from tidegate.records import Lane
 
 PAGE_S = 90
 LONG_CARD = "tok-0123456789abcdef"
@@ -68,22 +72,64 @@ def _decide(port: int, key: str, number: int) -> str:
     return str(told["decision_id"])
 
 
+Opens = Callable[[dict[str, Any], bytes], int]
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _layer(folder: Path, port: int, *beside: int) -> dict[str, Any]:
+    """Return a site's settings: whose pages may read its door, and be read by its page, is said by their ports."""
+    doors = {"port": port, "origins": [f"http://127.0.0.1:{each}" for each in beside]}
+    return {"site": folder.name, "data_dir": str(folder), "machine_mark": str(folder.parent / "mark"), "door": doors}
+
+
+@pytest.fixture(scope="module")
+def ports() -> tuple[int, int]:
+    """Where two doors will be, which have to know of each other."""
+    return _port(), _port()
+
+
 @pytest.fixture(scope="module")
 def site(
-    tmp_path_factory: pytest.TempPathFactory,
-    bundle_files: dict[str, bytes],
-    open_gate: Callable[[dict[str, Any], bytes], int],
+    tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes], open_gate: Opens, ports: tuple[int, int]
 ) -> Site:
-    folder = tmp_path_factory.mktemp("live") / "harbour"
-    folder.mkdir()
-    shelf = Shelf(folder=PosixFolder(folder / "bundles"))
-    shelf.activate(shelf.put(bundle_files))
-    layer = {"site": "harbour", "data_dir": str(folder), "machine_mark": str(folder.parent / "mark")}
+    folder = shelved(tmp_path_factory.mktemp("live") / "harbour", bundle_files)
     key, stored = make_key("all", frozenset(Scope), os.urandom)
     till_key, till = make_key("till", frozenset({Scope.DECIDE}), os.urandom)
-    port = open_gate(layer, dump_keys(KeyFile(keys=(stored, till))))
+    port = open_gate(_layer(folder, *ports), dump_keys(KeyFile(keys=(stored, till))))
     made = [_decide(port, key, number) for number in range(12)]
     return Site(f"http://127.0.0.1:{port}/", port, key, till_key, made[0])
+
+
+@dataclass(frozen=True)
+class Quay:
+    """Another site, which has a cloud."""
+
+    folder: Path
+    named: str
+    """As the address of a page names it and its key."""
+
+    def stand(self, **said: Any) -> None:
+        """Say what its uplink says."""
+        now_us = time.time_ns() // 1_000
+        lanes = {Lane.DECISIONS: LaneStanding(journaled=8_000, committed=6_766, live=34, backlog=1_200)}
+        standing = Standing(heard_us=now_us - 9_000_000, behind={Lane.DECISIONS: 1_234}, lanes=lanes, **said)
+        PosixFile(self.folder / STANDING_FILE).save(dump(standing, now_us))
+
+
+@pytest.fixture(scope="module")
+def quay(
+    tmp_path_factory: pytest.TempPathFactory, bundle_files: dict[str, bytes], open_gate: Opens, ports: tuple[int, int]
+) -> Quay:
+    folder = shelved(tmp_path_factory.mktemp("beside") / "quay", bundle_files)
+    key, stored = make_key("page", frozenset({Scope.READ}), os.urandom)
+    uplink = {"uplink": {"url": "https://127.0.0.1:9", "key": "none"}}
+    port = open_gate(_layer(folder, *reversed(ports)) | uplink, dump_keys(KeyFile(keys=(stored,))))
+    return Quay(folder, f"&beside=http://127.0.0.1:{port}&beside-key={key}")
 
 
 def _page(url: str, profile: Path) -> str:
@@ -133,7 +179,7 @@ def test_a_wrong_key_no_key_and_one_that_may_not_read_are_told_apart(site: Site,
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/live.js", "/decision.js", "/v1/live", "/v1/site", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/live.js", "/decision.js", "/tide.js", "/v1/live", "/v1/site", "/nowhere"])
 def test_nothing_is_cached_framed_or_loaded_from_elsewhere(site: Site, path: str) -> None:
     headers = site.headers(path)
 
@@ -225,6 +271,38 @@ def test_a_decision_that_is_not_here_is_told_in_the_view_that_was_to_show_it(sit
         tab.said.clear()  # the browser itself notes the 404
 
     _in_browser(site, tmp_path, "&decision=elsewhere.g0.0123456789abcdef.L1.1", work)
+
+
+def _card(number: int) -> str:
+    return f"document.querySelectorAll('#sites article')[{number}].innerText"
+
+
+def test_both_sites_are_shown_with_what_the_cloud_has_of_each_lane_and_since_when_a_site_is_cut_off(
+    site: Site, quay: Quay, tmp_path: Path
+) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.until(f"{_card(1)}.includes('cut off')")
+        assert "no cloud" in await tab.value(_card(0))
+        shown = await tab.value(_card(1))
+        for words in ("quay", "1,234 behind, the oldest for 1", "last answer ", "no route"):
+            assert words in shown
+        assert re.search(r"L1 decisions\s+8,000\s+6,766\s+34\s+1,200", shown)
+        quay.stand(connected=True)
+        await tab.until(f"{_card(1)}.includes('connected')")
+        assert await tab.value("document.querySelectorAll('#sites article').length") == 2
+        assert await tab.value("document.documentElement.scrollWidth <= 320")
+        assert "tgk_" not in await tab.value("document.documentElement.outerHTML + location.href")
+
+    quay.stand(oldest_us=time.time_ns() // 1_000 - 11_000_000, trouble="127.0.0.1:9: no route")
+    _in_browser(site, tmp_path, quay.named, work, width=320)
+
+
+def test_a_door_that_was_not_asked_to_be_shown_here_is_said_not_to_be_reached(site: Site, tmp_path: Path) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.until(f"{_card(1)}.includes('not reached')")
+        tab.said.clear()  # the page's own policy refuses it, and the browser says so each second
+
+    _in_browser(site, tmp_path, "&beside=http://127.0.0.1:9&beside-key=tgk_none", work)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

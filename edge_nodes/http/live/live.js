@@ -2,6 +2,7 @@
 // send; it is taken out of the address bar at once, and kept for this tab alone.
 import { address, follow, named } from "./decision.js";
 import { draw, make, SVG } from "./make.js";
+import { look, remember } from "./tide.js";
 
 const OUTCOMES = ["approve", "challenge", "review", "decline"];
 const SECONDS = 120;
@@ -11,10 +12,11 @@ const rates = [];
 let before = null;
 let held = false;
 
-const given = new URLSearchParams(location.hash.slice(1)).get("key");
-if (given) {
-  sessionStorage.setItem(STORE, given);
-  const decision = new URLSearchParams(location.hash.slice(1)).get("decision");
+const said = new URLSearchParams(location.hash.slice(1));
+if (said.get("key")) {
+  sessionStorage.setItem(STORE, said.get("key"));
+  remember(said);
+  const decision = said.get("decision");
   history.replaceState(null, "", location.pathname + (decision ? address(decision) : ""));
 }
 
@@ -128,6 +130,7 @@ async function ask() {
   if (answer.status === 403) return say("problem", "this key may not read: use another", true);
   if (!answer.ok) return say("problem", body.detail);
   show(body);
+  look(key);
   return say("deciding", "deciding");
 }
 

@@ -51,7 +51,12 @@ def test_lanes_count_what_is_live_apart_from_what_a_cut_left() -> None:
     lanes.has((OLD, Lane.DECISIONS), (Span(1, 6),))
     lanes.has(DECISIONS, (Span(1, 2), Span(5, 6)))
 
-    assert lanes.standing() == {Lane.DECISIONS: LaneStanding(journaled=19, committed=10, live=3, backlog=6)}
+    assert lanes.standing(line_is_up=True) == {
+        Lane.DECISIONS: LaneStanding(journaled=19, committed=10, live=3, backlog=6)
+    }
+    assert lanes.standing(line_is_up=False) == {
+        Lane.DECISIONS: LaneStanding(journaled=19, committed=10, live=0, backlog=9)
+    }
     assert lanes.lacking() == {(OLD, Lane.DECISIONS): 7, DECISIONS: 3}
 
 
@@ -61,7 +66,7 @@ def test_what_cannot_be_read_any_more_is_neither_there_nor_waited_for() -> None:
     lanes.lose(DECISIONS, Span(1, 4))
     lanes.has(DECISIONS, (Span(5, 9),))
 
-    assert lanes.standing() == {Lane.DECISIONS: LaneStanding(9, 5, 0, 0)}
+    assert lanes.standing(line_is_up=True) == {Lane.DECISIONS: LaneStanding(9, 5, 0, 0)}
     assert lanes.lacking() == {}
 
 
