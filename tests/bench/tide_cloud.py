@@ -8,7 +8,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, Request
 
-from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.app import build
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
@@ -38,7 +39,7 @@ def main() -> None:
             stream.create(TOPICS[lane], 4)
         keys = MemoryKeys()
         committer = Committer(stream, "c0", clock)
-        backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=clock)
+        backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committers=[committer], clock=clock)
         app = build(backend, Keyring(KeyFile(keys=())))
         _add_rows(app, stream)
         server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.app import build
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.plumbing.stream.sqlite import SqliteStream
@@ -79,7 +80,7 @@ def serving(folder: Path) -> Iterator[Cloud]:
         stream.create(TOPICS[lane], 4)
     keys, (secret, stored) = MemoryKeys(), make_key("operator", frozenset(Scope), os.urandom)
     committer = Committer(stream, "c0", CLOCK)
-    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
+    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committers=[committer], clock=CLOCK)
     app = build(backend, Keyring(KeyFile(keys=(stored,))))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
