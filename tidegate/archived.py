@@ -15,11 +15,12 @@ appended to only, so that what a table doesn't know yet is joined to it when it 
 the day in which it happened. Nor is it the day that a request claims, which a device's wrong clock may put anywhere.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate.history import schema_of as history_schema
 from tidegate.limits import ARCHIVE_DAY_MAX, DAY_US
@@ -31,7 +32,9 @@ KEPT: Final[tuple[Kept, ...]] = get_args(Kept)
 BY_DAY: Final[dict[Kept, str]] = {"decisions": "time_us", "events": "time_us", "labels": "received_us"}
 """Tables partitioned by day, and the column of time that the day is of."""
 LAYOUT: Final = 1
-"""Grows when a table's columns change otherwise than by what `records` adds."""
+"""Grows when a table's columns change otherwise than by new ones."""
+GROWN: Final = "tidegate.grown"
+"""In the metadata of a column that came to a table later: rows of before have no value in it."""
 _LISTS: Final = {"features": (pa.float32(), FEATURE_SLOTS), "reasons": (pa.int32(), REASON_SLOTS)}
 _BYTES: Final = frozenset({"request_hash"})
 _SIGNED: Final = {"u1": pa.int16(), "u2": pa.int32(), "u4": pa.int64(), "u8": pa.int64()}
@@ -102,6 +105,24 @@ def told_of(table: Kept) -> str:
     """Return what a table says of itself: another text means other columns."""
     lane = Lane.DECISIONS if table == "decisions" else Lane.EVENTS
     return f"tidegate {table}, layout {LAYOUT}, records {SCHEMAS[lane]}"
+
+
+def lacking(table: Kept, told: str | None, found: pa.Schema) -> list[pa.Field]:
+    """Return the columns that a table lacks since an older tidegate made it; `told` is what it says of itself.
+
+    Columns are only ever added: rows of before have no value there, and read as zero, as fields of older records do.
+
+    Raises:
+        ValueError: it is none of ours, or a newer tidegate's; the message says what to do.
+    """
+    ours = schema_of(table)
+    if not (told or "").startswith(f"tidegate {table}, layout {LAYOUT},"):
+        raise ValueError(f"is {told or 'no table of tidegate'}, this program has {told_of(table)}")
+    if strange := [name for name in found.names if name not in ours.names]:
+        raise ValueError(f"a newer tidegate keeps {', '.join(strange)} in it: upgrade this program")
+    if changed := [field.name for field in found if field.type != ours.field(field.name).type]:
+        raise ValueError(f"{', '.join(changed)} is of another type: restore the archive from its copy")
+    return [field for field in ours if field.name not in found.names]
 
 
 class Pin(NamedTuple):
@@ -182,18 +203,29 @@ def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def restored(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Return stored decisions as a batch of `tidegate.history`, to the bit.
+def restored(batch: pa.RecordBatch, columns: Sequence[str], grown: Collection[str] = frozenset()) -> pa.RecordBatch:
+    """Return stored decisions as a batch of `tidegate.history`, to the bit; what is missing in `grown` columns is zero.
 
     Raises:
         ValueError: a value is missing, or wider than its field.
     """
     schema = history_schema("decisions", columns)
+    batch = _filled(batch, [name for name in grown if name in columns])
     arrays = [
         batch.column(name).cast(pa.string()).dictionary_encode() if name == "source" else _restored(batch, name)
         for name in columns
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _filled(batch: pa.RecordBatch, names: Iterable[str]) -> pa.RecordBatch:
+    """Return a batch with zeros where columns have no value."""
+    for name in names:
+        zero = _column(np.zeros(1, DECISION)[name], name)[0]
+        at = batch.schema.get_field_index(name)
+        whole = pc.if_else(pc.is_null(batch.column(name)), zero, batch.column(name))
+        batch = batch.set_column(at, batch.schema.field(at), whole)
+    return batch
 
 
 def _column(values: Rows, name: str) -> pa.Array:

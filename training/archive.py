@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
 
-from tidegate.archived import BY_DAY, KEPT, Kept, Pin, days_of, told_of
+from tidegate.archived import BY_DAY, GROWN, KEPT, Kept, Pin, days_of, lacking
 from tidegate.errors import PermanentError
 from tidegate.limits import BACKTEST_BATCH_ROWS
 
@@ -80,6 +80,10 @@ class PinnedArchive:
             ArchiveError: it isn't there.
         """
         return _opened(self.folder, table, getattr(self.pin, table))
+
+    def grown(self, table: Kept) -> frozenset[str]:
+        """Return the columns that came to a table later: rows of before have no value there, which stands for zero."""
+        return frozenset(field.name for field in self.table(table).schema().fields if GROWN in field.metadata)
 
     def files(self, table: Kept) -> list[Files]:
         """Return what the log says of a table's files, without reading one; of a table that is cut by days."""
@@ -149,9 +153,10 @@ def _opened(folder: Path, table: Kept, version: int | None) -> DeltaTable:
     except DeltaError as error:
         said = str(error).partition("\n")[0]
         raise ArchiveError(f"--archive: {folder}: {table} version {version} isn't there ({said})") from error
-    if found.metadata().description != told_of(table):
-        told = found.metadata().description or "no table of tidegate"
-        raise ArchiveError(f"--archive: {folder}/{table}: is {told}, this program reads {told_of(table)}")
+    try:
+        lacking(table, found.metadata().description, pa.schema(found.schema().to_arrow()))
+    except ValueError as told:
+        raise ArchiveError(f"--archive: {folder}/{table}: {told}") from told
     return found
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from serve_apps.ingest.committer import Brought, Outcome
-from serve_apps.ingest.intake import Admitted, Unwanted, admit, admit_head
+from serve_apps.ingest.intake import Admitted, Known, Unwanted, admit, admit_head
 from serve_apps.ingest.ports import Case, Keys, Quarantine
 from tidegate.clock import Clock
-from tidegate.frames import Head, Header
+from tidegate.frames import KNOWN, Head, Header
 from tidegate.limits import FRAMES_BODY_BYTES_MAX
 from tidegate.tide import Answer, Result, Status
 
@@ -67,9 +67,9 @@ def _case(header: Header, result: Result, size: int, now_us: int) -> Case:
     )
 
 
-def let_in(body: bytes, keys: Keys) -> Request:
+def let_in(body: bytes, keys: Keys, known: Known = KNOWN) -> Request:
     """Return what a body brought, looked at frame by frame."""
-    return Request(tuple(admit(body, keys)))
+    return Request(tuple(admit(body, keys, known)))
 
 
 class Meter:

@@ -20,7 +20,8 @@ from actors.uplink.key import signer_of
 from edge_nodes.cli import app as cli
 from edge_nodes.house import CloudPlace, introduced
 from edge_nodes.loading import load
-from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.app import build
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.identity import identity_router
 from serve_apps.ingest.registry import Registry
@@ -92,7 +93,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         stream.create(TOPICS[lane], 4)
     (folder / "anna.key").write_text(said(run("cloud", "key", "add", "anna", "--scope", "sites", "--dir", str(folder))))
     registry = Registry(register, CLOCK, os.urandom)
-    backend = Backend(keys=registry, quarantine=quarantine, committer=Committer(stream, "c0", CLOCK), clock=CLOCK)
+    backend = Backend(keys=registry, quarantine=quarantine, committers=[Committer(stream, "c0", CLOCK)], clock=CLOCK)
     keyring = Keyring(parse_keys("keys.json", (folder / "keys.json").read_bytes()))
     config = uvicorn.Config(
         build(backend, keyring, identity_router(registry, keyring)),
