@@ -79,7 +79,7 @@ class CloudProcess:
             text=True,
             start_new_session=True,
         )
-        self._say, self._started = say, threading.Event()
+        self._say, self._started, self._told = say, threading.Event(), False
         self._reader = threading.Thread(target=self._read, name="cloud", daemon=True)
         self._reader.start()
 
@@ -108,12 +108,14 @@ class CloudProcess:
         return self._process.poll() is not None
 
     def terminate(self) -> None:
-        """Tell it to stop, and don't wait."""
-        self._process.terminate()
+        """Tell it to stop, once, since twice would cut its stop short; and don't wait."""
+        if not self._told:
+            self._process.terminate()
+        self._told = True
 
     def close(self) -> None:
         """Stop it."""
-        self._process.terminate()
+        self.terminate()
         try:
             self._process.wait(_STOPPED_S)
         except subprocess.TimeoutExpired:
