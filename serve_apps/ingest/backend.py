@@ -43,11 +43,11 @@ class Backend:
         loop = asyncio.get_running_loop()
         request = await loop.run_in_executor(self._intake, let_in, body, self.keys, self.known)
         outcome = await self.shards.commit(request.admitted()) if request.admitted() else NOTHING
-        answer = request.answer(outcome, self.shards.credit())
-        kept = request.cases(answer.results, self.clock.now_us())
+        answer, now_us = request.answer(outcome, self.shards.credit()), self.clock.now_us()
+        kept = request.cases(answer.results, now_us)
         if kept:
             await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
-        self.meter.count(request, answer.results)
+        self.meter.count(request, answer.results, now_us)
         return answer
 
     async def head(self, body: bytes) -> Answer:

@@ -96,7 +96,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     backend = Backend(keys=registry, quarantine=quarantine, committers=[Committer(stream, "c0", CLOCK)], clock=CLOCK)
     keyring = Keyring(parse_keys("keys.json", (folder / "keys.json").read_bytes()))
     config = uvicorn.Config(
-        build(backend, keyring, identity_router(registry, keyring)),
+        build(backend, keyring, identity_router(registry, keyring, backend.meter)),
         host="127.0.0.1",
         port=0,
         log_level="info",

@@ -84,7 +84,7 @@ def test_what_nobody_enrolled_or_what_was_revoked_is_refused_and_the_good_goes_o
         ("committed", ""),
     ]
     assert "stolen" in told["results"][1]["message"]
-    assert cloud.get("/v1/quarantine")[1] == {"data": [], "counts": {}}
+    assert cloud.get("/v1/quarantine")[1] == {"data": [], "counts": {}, "forks": []}
 
 
 def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:
@@ -99,6 +99,9 @@ def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enroll
     assert (case["reason"], case["first"], case["key"]) == ("forked", 1, site.signer.key)
     assert cloud.get(f"/v1/quarantine/{case['case_id']}/frame")[1] == twin
     assert cloud.get("/v1/sites/s1")[1]["forked"]
+    (fork,) = cloud.get("/v1/quarantine?site=s1")[1]["forks"]
+    assert (fork["site"], fork["epoch"], fork["reason"]) == ("s1", "0" * 16, "forked")
+    assert cloud.get("/v1/quarantine?site=s2")[1]["forks"] == []
 
 
 @pytest.mark.parametrize(
