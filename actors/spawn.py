@@ -107,6 +107,17 @@ def spawn_uplink(settings: SiteSettings) -> UplinkClient:
     return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
 
 
+def stop_former(settings: SiteSettings) -> None:
+    """Stop in order what a run of this site left in the cluster, having been killed itself."""
+    for what, client in (("uplink", UplinkClient), ("gate", ActorClient)):
+        with contextlib.suppress(ValueError):  # how Ray says that nobody has the name
+            client(ray.get_actor(_name(what, settings), namespace=settings.site)).stop()
+
+
+def _name(what: str, settings: SiteSettings) -> str:
+    return f"{what}:{settings.site}:{settings.gate}"
+
+
 def _detached(
     what: str, settings: SiteSettings, variables: dict[str, str], *, restarts: int, calls: int
 ) -> dict[str, Any]:
@@ -115,7 +126,7 @@ def _detached(
     It is found in its site's namespace alone, so that several sites in one cluster are as apart as with one each.
     """
     return {
-        "name": f"{what}:{settings.site}:{settings.gate}",
+        "name": _name(what, settings),
         "namespace": settings.site,
         "lifetime": "detached",
         "max_restarts": restarts,

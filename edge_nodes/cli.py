@@ -62,11 +62,17 @@ def _say(text: str) -> None:
 
 
 @app.command(context_settings=PASSED_ON)
-def run(context: typer.Context, config: Configs = None) -> None:
+def run(
+    context: typer.Context,
+    config: Configs = None,
+    address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster on this machine, with RAY_AUTH_TOKEN; else one is started")
+    ] = None,
+) -> None:
     """Run a site until it is told to stop (Ctrl-C, SIGTERM); what follows -- goes to the first training."""
-    with site(load(config), _say, *context.args) as running:
-        _say(f"door: {running.url}")
+    with site(load(config), _say, *context.args, address=address) as running:
         try:
+            _say(f"door: {running.url}")
             running.gate.wait(_say)
         except KeyboardInterrupt:
             _say("")
@@ -85,12 +91,12 @@ def run_cloud(
 ) -> None:
     """Run a cloud on this machine until it is told to stop (Ctrl-C, SIGTERM)."""
     with cloud(data_dir, port, certificate, _say, cloud_settings(settings)) as running:
-        _say(f"operator's key: {data_dir}/operator.key")
-        if running.authority is not None:
-            _say(f"authority: {running.authority}")
-        _say(f"archive: {data_dir}/archive")
-        _say(f"ingest: {running.url}")
         try:
+            _say(f"operator's key: {data_dir}/operator.key")
+            if running.authority is not None:
+                _say(f"authority: {running.authority}")
+            _say(f"archive: {data_dir}/archive")
+            _say(f"ingest: {running.url}")
             signal.pause()
         except KeyboardInterrupt:
             _say("")

@@ -37,6 +37,7 @@ _RAY_ATTEMPTS: Final = 3
 _TOKEN_BYTES: Final = 40
 """Of which the mark's eight are no secret to who reads another process's environment; 32 random ones are."""
 _POLL_S: Final = 0.2
+_LISTENER_S: Final = 5.0
 _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _SEARCH_S_MAX: Final = 14_400.0  # two hundred trials of a minute, and an hour to spare
@@ -377,21 +378,77 @@ def prepared(settings: SiteSettings) -> Prepared:
 
 
 @contextmanager
-def site(settings: SiteSettings, say: Say, *job: str) -> Iterator[Site]:
-    """Run a site for as long as the block lasts: Ray, a model where there is none, the gate, the way to its cloud."""
+def site(settings: SiteSettings, say: Say, *job: str, address: str | None = None) -> Iterator[Site]:
+    """Run a site for as long as the block lasts: Ray, a model where there is none, the gate, the way to its cloud.
+
+    With an address it is Ray's that runs there, on this machine: nothing of it is started or stopped.
+    """
+    with ExitStack() as stack:
+        if address is None:
+            one, mark = _checked(settings, *job), secrets.token_hex(8)
+            stack.enter_context(reaped(mark))
+            running = stack.enter_context(site_cluster(mark, one.settings, say))
+        else:
+            running = stack.enter_context(_joined(address, settings, say))
+            one = _checked(settings, *job)
+        give_models([one.settings], running, say, *job)
+        (decides,) = stack.enter_context(deciding([one], running, say))
+        stack.enter_context(uplinked(one.settings))
+        yield decides
+
+
+def _checked(settings: SiteSettings, *job: str) -> Prepared:
+    """Return a site that may be started, with all that can be refused before anything is."""
     settings = resolved(settings)
-    mark = secrets.token_hex(8)
     _need_key(settings)
     if job:
         check_job(settings, *job)
-    one = prepared(settings)
-    with ExitStack() as stack:
-        stack.enter_context(reaped(mark))
-        running = stack.enter_context(site_cluster(mark, settings, say))
-        give_models([settings], running, say, *job)
-        (decides,) = stack.enter_context(deciding([one], running, say))
-        stack.enter_context(uplinked(settings))
-        yield decides
+    return prepared(settings)
+
+
+def _need_listener(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray would try for a minute, and end the process.
+
+    Raises:
+        SettingsError: it is no address.
+        TemporaryError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise SettingsError(f"--address {address}: say HOST:PORT, as `ray start` prints it")
+    try:
+        socket.create_connection((host, int(port)), _LISTENER_S).close()
+    except (OSError, OverflowError) as error:
+        raise TemporaryError(f"--address {address}: no Ray cluster there ({error}); is it started?") from error
+
+
+@contextmanager
+def _joined(address: str, settings: SiteSettings, say: Say) -> Iterator[Cluster]:
+    """Be part of a cluster that runs on this machine; what a run before left in it of this site is stopped.
+
+    Raises:
+        SettingsError: the door is to be Ray Serve's, which only a cluster that is started for it has.
+        TemporaryError: no cluster is there, or RAY_AUTH_TOKEN isn't its token.
+    """
+    if settings.door.via == "serve":
+        raise SettingsError('door.via: "serve" wants a cluster of its own; leave --address out, or say "actor"')
+    _need_listener(address)
+    say(f"joining Ray at {address}")
+    import ray  # noqa: PLC0415 - Ray, as in `cluster`
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        context = ray.init(address=address, namespace="tidegate", log_to_driver=False, logging_level="warning")
+    except (ConnectionError, RuntimeError) as error:
+        raise TemporaryError(f"--address {address}: {error}".partition("\n")[0]) from error
+    signal.signal(signal.SIGTERM, before)  # as in `start_ray`
+    try:
+        from actors.spawn import stop_former  # noqa: PLC0415 - imports Ray
+
+        stop_former(settings)
+        yield Cluster(address, f"http://{context.dashboard_url}", dict(os.environ))
+    finally:
+        ray.shutdown()
 
 
 @contextmanager

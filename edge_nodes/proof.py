@@ -89,7 +89,7 @@ def _lane(tail: Tail, epoch: EpochId, lane: Lane, last: int, ranges: list[RangeA
     same, differing, unproven = 0, [], []
     for told in ranges:
         span = Span(told.first, told.last)
-        found = _hashes(tail, epoch, lane, span) if span.last <= last else None
+        found = _hashes(tail, epoch, lane, span, told.before) if span.last <= last else None
         if span.last <= last and (found is None or HIDDEN in (*found, told.before, told.after)):
             unproven.append(span)
         elif found == (told.before, told.after):
@@ -100,18 +100,22 @@ def _lane(tail: Tail, epoch: EpochId, lane: Lane, last: int, ranges: list[RangeA
     return LaneProof(epoch, lane, last, same, tuple(differing), tuple(unproven), missing(covered, last))
 
 
-def _hashes(tail: Tail, epoch: EpochId, lane: Lane, span: Span) -> tuple[str, str] | None:
-    """Return the running hashes before and after a span; None where a record of it can't be read."""
-    seq, before, after = span.first, "", ""
+def _hashes(tail: Tail, epoch: EpochId, lane: Lane, span: Span, told_before: str) -> tuple[str, str] | None:
+    """Return the running hashes before and after a span; None where a record of it can't be read.
+
+    What the journal dropped once the cloud had it is in the hash behind it.
+    """
+    first = tail.first(epoch, lane)
+    seq, before, after = max(span.first, first), "", ""
     while seq <= span.last:
         passage = tail.read(
             epoch, lane, seq, through=span.last, records_max=FRAME_RECORDS_MAX, bytes_max=TIDE_PASSAGE_BYTES_MAX
         )
         if passage is None or passage.first != seq:
             return None
-        before = passage.before.hex() if seq == span.first else before
+        before = before or passage.before.hex()
         seq, after = passage.last + 1, passage.after.hex()
-    return before, after
+    return before if first <= span.first else told_before, after
 
 
 def proof_lines(found: list[LaneProof]) -> Iterator[str]:

@@ -14,6 +14,7 @@ class Places:
     def __init__(self) -> None:
         self._blocks: list[Ints] = []
         self._last = 0
+        self._forgotten = 0
 
     @property
     def last(self) -> int:
@@ -39,6 +40,15 @@ class Places:
             return None
         block, at = divmod(seq - 1, _BLOCK)
         return int(self._blocks[block][at]) or None
+
+    def forget(self, before_place: int) -> None:
+        """Forget the decisions that stood before a locator: places rise with `seq`."""
+        for block in self._blocks[self._forgotten :]:
+            gone = (block != 0) & (block < before_place)
+            block[gone] = 0
+            if block.any():
+                return
+            self._forgotten += block is not self._blocks[-1]
 
     def before(self, seq: int, count: int) -> list[tuple[int, int]]:
         """Return (seq, locator) of up to `count` decisions below `seq`, newest first; lost ones are left out."""

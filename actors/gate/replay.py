@@ -170,6 +170,12 @@ class Replay:
         settings = self._settings()
         before = self._record.pos - 1
         checkpoint = load_checkpoint(self._checkpoints, self._wanted.epoch, through_pos=before) if window else None
+        dropped = self._reader.trimmed_pos(self._epoch_index)
+        if window and (checkpoint.pos if checkpoint is not None else 0) < dropped:
+            raise NotFoundError(
+                f"{self._wanted}: records up to position {dropped} were dropped here once the cloud had them, so its "
+                "features can't be computed again; --stored judges what was stored"
+            )
         state = new_state(settings, checkpoint)
         replay, count = Rebuild(state, self._reader, epoch_index=self._epoch_index), 0
         for piece in self._before() if window else self._said.values():

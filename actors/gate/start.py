@@ -12,6 +12,7 @@ from actors.gate.tideline import Tideline
 from actors.journal.journal import Bounds, Journal
 from actors.journal.ports import Disk
 from actors.journal.recovery import Owner, Recovery, open_journal
+from actors.journal.trim import Line
 from actors.scorer.model import Scorer
 from actors.window.checkpoint import Checkpoint, decode, encode
 from actors.window.window import WindowCopy
@@ -19,7 +20,7 @@ from tidegate.bundle import Manifest
 from tidegate.clock import Clock, EventClock, SteadyClock
 from tidegate.errors import JournalFormatError
 from tidegate.ids import Entropy, GateId, SiteId
-from tidegate.limits import CHECKPOINTS_KEPT
+from tidegate.limits import CHECKPOINTS_KEPT, REPLAY_WINDOW_US
 from tidegate.lists import ListIndex
 from tidegate.policy.active import ActivePolicy, activation_of, active_of, default_of
 from tidegate.records import Kind, Lane, event_body
@@ -53,6 +54,18 @@ def store_checkpoint(disk: Disk, epoch: str, pos: int, copy: WindowCopy) -> None
     for name in disk.sizes():
         if name not in kept:
             disk.remove(name)
+
+
+def line_of(tideline: Tideline | None, checkpoints: Disk, epoch: str, now_us: int) -> Line | None:
+    """Return what of a journal may be dropped: behind the cloud and the replay window; nothing where there is no cloud.
+
+    A start may find one checkpoint damaged: the oldest one has to cover what goes.
+    """
+    if tideline is None:
+        return None
+    saved = checkpoint_names(checkpoints, epoch)
+    oldest = saved[-1][0] if len(saved) >= CHECKPOINTS_KEPT else 0
+    return Line(tideline.committed(), now_us - REPLAY_WINDOW_US, oldest)
 
 
 def rebuild(journal: Journal, checkpoint: Checkpoint | None, settings: SiteSettings) -> State:

@@ -11,6 +11,7 @@ from actors.gate.places import Places
 from actors.journal.layout import located
 from actors.journal.log import Entry
 from actors.journal.segment import Columns
+from actors.journal.trim import TrimmedError
 from actors.window.checkpoint import Checkpoint
 from actors.window.window import Evicted, Window
 from tidegate.decided import Decided
@@ -242,7 +243,10 @@ def find_first(answers: Answers, records: Records, key: np.uint64, merchant: str
     found: list[First] = []
 
     def is_it(place: int) -> bool:
-        record = records.read(place)
+        try:
+            record = records.read(place)
+        except TrimmedError:
+            return False  # older than any retry that is promised its first answer
         decided = Decided.from_body(record.body)
         found.append(First(place, record, decided))
         return (decided.merchant, decided.transaction_id) == (merchant, transaction_id)

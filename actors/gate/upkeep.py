@@ -6,7 +6,7 @@ from typing import Final
 
 from actors.gate.committer import Committer
 from actors.gate.gate import Gate
-from actors.gate.start import store_checkpoint
+from actors.gate.start import line_of, store_checkpoint
 from actors.gate.tideline import Tideline
 from actors.journal.ports import Disk
 from tidegate.errors import DiskFullError
@@ -42,7 +42,8 @@ class Upkeep:
             if self._gate.journal.last_pos - self._saved_pos >= self._every:
                 await self.checkpoint()
             if rounds % _CHORES_EVERY == 0:
-                await asyncio.to_thread(self._chores)
+                await asyncio.to_thread(self._chores, self._gate.now_us())
+                self._forget()
 
     async def checkpoint(self) -> None:
         """Store the window as of now. Decisions go on meanwhile: the copy is taken a slice at a time.
@@ -57,6 +58,13 @@ class Upkeep:
             await asyncio.to_thread(store_checkpoint, self._disk, self._gate.epoch, pos, copy)
         self._saved_pos = pos
 
-    def _chores(self) -> None:
-        while self._gate.journal.tend():
+    def _chores(self, now_us: int) -> None:
+        line = line_of(self._tideline, self._disk, self._gate.epoch, now_us)
+        while self._gate.journal.tend(line):
             pass
+
+    def _forget(self) -> None:
+        """Forget where decisions stood that were dropped."""
+        kept = self._gate.journal.kept()
+        for epoch, places in self._gate.state.places.items():
+            places.forget(kept.get(epoch, 0))

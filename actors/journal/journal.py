@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -11,18 +12,19 @@ import numpy.typing as npt
 from actors.journal.layout import (
     EPOCHS_MAX,
     RESERVE,
+    SEGMENTS_MAX,
     EpochName,
     Mark,
     append_seed,
     located,
     locator,
-    segment_numbers,
 )
 from actors.journal.log import Entry, Item, Log, Part, Place, Position
 from actors.journal.ports import Disk
 from actors.journal.segment import Columns, columns, entries, record_bytes
 from actors.journal.shelf import Shelf
 from actors.journal.space import Rung, measure, rung, with_reserve
+from actors.journal.trim import Line, TrimmedError, trim
 from actors.journal.writer import Batch, Writer
 from tidegate.errors import DiskFullError, JournalError, NotFoundError
 from tidegate.ids import EpochId
@@ -93,6 +95,7 @@ class Journal:
         self._incompressible: set[tuple[EpochName, int]] = set()
         self._space = self._writer.space
         self._rung = rung(self._space, bounds.bytes_max)
+        self._kept = {ordinal: self._first_kept(name) for ordinal, name in self._names.items()}
 
     @property
     def epoch(self) -> EpochId:
@@ -225,17 +228,27 @@ class Journal:
 
     # Reading.
 
-    def read(self, locator: int) -> Record:
+    def read(self, at: int) -> Record:
         """Return the record at a locator that `append` or a scan gave, durable or not.
 
         Raises:
+            TrimmedError: it was dropped once the cloud had it.
             NotFoundError: there is no record any more.
         """
-        data = self._unflushed(locator) if locator >= self._waiting() else self._window(*located(locator))
+        data = self._unflushed(at) if at >= self._waiting() else self._window(*located(at))
         try:
             return Record.from_bytes(data)
         except ValueError as error:
-            raise _gone(locator) from error
+            if at < self._kept_from(located(at)[0]):
+                raise TrimmedError("it was dropped at the site once the cloud had it: ask there") from error
+            raise _gone(at) from error
+
+    def kept(self) -> dict[EpochId, int]:
+        """Return for each epoch the locator before which its records were dropped."""
+        return {name.epoch: self._kept_from(ordinal) for ordinal, name in self._names.items()}
+
+    def _kept_from(self, epoch_index: int) -> int:
+        return locator(epoch_index, self._kept.get(epoch_index, 1), 0)
 
     def rows(self, locators: Sequence[int]) -> npt.NDArray[np.void]:
         """Return the decisions at `locators`, in that order, as an array of dtype DECISION.
@@ -281,13 +294,17 @@ class Journal:
         return self._columns(from_pos, self._durable_pos)
 
     def columns_all(self) -> Iterator[Columns | Entry]:
-        """Yield the records of all epochs, oldest first, through what is durable, runs of decisions as columns."""
+        """Yield the records of all epochs, oldest first, through what is durable, runs of decisions as columns.
+
+        Of segments that were dropped come the records that still hold.
+        """
         sizes = self._disk.sizes()
         for name in self._names.values():
+            yield from self._shelf.standing(name)
             if name == self._name:
                 yield from self.columns()
             else:
-                for number in segment_numbers(sizes, name):
+                for number in self._shelf.numbers(sizes, name):
                     yield from self._pieces(name, number)
 
     def _pieces(self, name: EpochName, number: int) -> Iterator[Columns | Entry]:
@@ -308,15 +325,16 @@ class Journal:
 
     # Upkeep.
 
-    def tend(self) -> bool:
-        """Do one piece of upkeep and return whether there may be more: restore the reserve, compress a segment.
+    def tend(self, line: Line | None = None) -> bool:
+        """Do one piece of upkeep and return whether there may be more: restore the reserve, drop or compress a segment.
 
-        Runs in any thread, one at a time; beside flushes, but for those that need a new segment meanwhile.
+        `line` says what may be dropped; without one, where there is no cloud, nothing is. Runs in any thread, one at a
+        time; beside flushes, but for those that need a new segment meanwhile.
         """
         if self._writer.failed:
             return False
         with self._writer.growing:
-            worked = self._restore_reserve() or (self._rung >= Rung.COMPRESS and self._compress_one())
+            worked = self._restore_reserve() or (self._rung >= Rung.COMPRESS and self._make_room(line))
             self._writer.space = measure(self._disk)
         self._climb()
         return worked
@@ -327,10 +345,26 @@ class Journal:
         self._disk.create(RESERVE, self._bounds.reserve_bytes).close()
         return True
 
+    def _make_room(self, line: Line | None) -> bool:
+        return (line is not None and self._trim_one(line)) or self._compress_one()
+
+    def _trim_one(self, line: Line) -> bool:
+        for name in self._names.values():
+            last = self._writer.segment if name == self._name else SEGMENTS_MAX
+            trimmed = with_reserve(self._disk, partial(trim, self._disk, name, last, line, current=name == self._name))
+            if trimmed:
+                self._kept[name.ordinal] = trimmed
+                return True
+        return False
+
+    def _first_kept(self, name: EpochName) -> int:
+        trimmed = self._shelf.trimmed(name)
+        return trimmed.header.segment if trimmed is not None else 1
+
     def _compress_one(self) -> bool:
         sizes = self._disk.sizes()
         for name in self._names.values():
-            for number in segment_numbers(sizes, name):
+            for number in self._shelf.numbers(sizes, name):
                 sealed = name != self._name or number < self._writer.segment
                 if sealed and name.segment(number) in sizes and (name, number) not in self._incompressible:
                     self._compress(name, number)

@@ -2,6 +2,7 @@
 
     0001-8f3c…/00000001.seg   header, appends without gaps between them, zeros up to the preallocated size
     0001-8f3c…/00000001.zst   the same, sealed and compressed (see `shelf`)
+    0001-8f3c…/trimmed        stands for the first segments, where they were dropped: see `Trimmed`
     0001-8f3c…/mark           the last durable position, overwritten in place after every sync
     reserve                   room kept for a full disk
 
@@ -19,11 +20,12 @@ from crc32c import crc32c
 from tidegate.errors import JournalFormatError
 from tidegate.ids import EPOCH_HEX, EpochId, GateId, SiteId
 from tidegate.limits import NAME_BYTES_MAX, SEGMENT_BYTES_MAX
-from tidegate.records import CHAIN_START, HEAD_BYTES, SCHEMAS, Lane
+from tidegate.records import CHAIN_START, HEAD_BYTES, SCHEMAS, Kind, Lane, Record
 
 LANES: Final = len(Lane)
 RESERVE: Final = "reserve"
 MARK: Final = "mark"
+TRIMMED: Final = "trimmed"
 BESIDE: Final = ".tmp"
 FORMAT_VERSION: Final = 1
 
@@ -53,6 +55,11 @@ class EpochName(NamedTuple):
     def mark(self) -> str:
         """The name of the epoch's mark."""
         return f"{self}/{MARK}"
+
+    @property
+    def trimmed(self) -> str:
+        """The name of what stands for the epoch's dropped segments."""
+        return f"{self}/{TRIMMED}"
 
 
 def epoch_names(sizes: Iterable[str]) -> list[EpochName]:
@@ -265,3 +272,50 @@ def parse_mark(data: bytes) -> Mark | None:
         return None
     durable_pos, segment, offset, *next_seqs = _MARK.unpack(body)
     return Mark(durable_pos, segment, offset, tuple(next_seqs))
+
+
+# --- What stands for segments that were dropped. It is durable before they go. ---
+_TRIMMED_MAGIC: Final = b"\xf5TR\x01"
+STANDING: Final = frozenset(
+    {
+        Kind.EPOCH_STARTED,
+        Kind.BUNDLE_ACTIVATED,
+        Kind.LISTS_ACTIVATED,
+        Kind.CONFIG_ACTIVATED,
+        Kind.POLICY_ACTIVATED,
+        Kind.CLOCK_STEPPED,
+    }
+)
+"""Kinds of records that hold until another of their kind comes: the last one of each outlives its segment."""
+
+
+class Trimmed(NamedTuple):
+    """The header of the first segment that is kept, and the records before it that still hold, in order."""
+
+    header: Header
+    records: tuple[Record, ...]
+
+
+def pack_trimmed(trimmed: Trimmed) -> bytes:
+    """Return the file's bytes."""
+    body = pack_header(trimmed.header) + b"".join(record.to_bytes() for record in trimmed.records)
+    checksum: int = crc32c(body)
+    return _TRIMMED_MAGIC + checksum.to_bytes(4, "little") + body
+
+
+def parse_trimmed(data: bytes, file: str) -> Trimmed | None:
+    """Return what stands for dropped segments, or None where that is damaged: then they count as lost.
+
+    Raises:
+        JournalFormatError: it is of another version.
+    """
+    body = data[8:]
+    header = parse_header(body, file)
+    if header is None or data[:8] != _TRIMMED_MAGIC + crc32c(body).to_bytes(4, "little"):
+        return None
+    records, at = [], HEADER_BYTES
+    while at < len(body):
+        size = HEAD_BYTES + int.from_bytes(body[at + HEAD_BYTES - 4 : at + HEAD_BYTES], "little")
+        records.append(Record.from_bytes(body[at : at + size]))
+        at += size
+    return Trimmed(header, tuple(records))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from actors.journal.layout import EpochName, append_seed, epoch_names, located, locator, segment_numbers
+from actors.journal.layout import EpochName, append_seed, epoch_names, located, locator
 from actors.journal.log import Entry
 from actors.journal.ports import Disk
 from actors.journal.segment import Columns, columns, entries, record_bytes
@@ -29,6 +29,11 @@ class Reader:
         """Return the epoch that the record at a locator belongs to."""
         return self._names[located(locator)[0]].epoch
 
+    def trimmed_pos(self, epoch_index: int) -> int:
+        """Return up to which position an epoch's records were dropped; 0: none."""
+        trimmed = self._shelf.trimmed(self._names[epoch_index])
+        return trimmed.header.first_pos - 1 if trimmed is not None else 0
+
     def read(self, locator: int) -> Record:
         """Return the record at a locator that `pieces` gave.
 
@@ -46,13 +51,16 @@ class Reader:
     def pieces(self, *, since: int = 0) -> Iterator[Columns | Entry]:
         """Yield all records in order from the epoch of an index on, runs of decisions as columns.
 
+        Of segments that were dropped come the records that still hold.
+
         Raises:
             JournalFormatError: a record is of a kind that this program doesn't know.
         """
         for name in self._names.values():
             if name.ordinal < since:
                 continue
-            for number in segment_numbers(self._disk.sizes(), name):
+            yield from self._shelf.standing(name)
+            for number in self._shelf.numbers(self._disk.sizes(), name):
                 raw, base = self._shelf.load(name, number), locator(name.ordinal, number, 0)
                 yield from columns(raw, append_seed(name.epoch, number), base, name.segment(number))
 
@@ -63,6 +71,7 @@ class Reader:
             JournalFormatError: as `pieces`.
         """
         for name in self._names.values():
-            for number in segment_numbers(self._disk.sizes(), name):
+            yield from self._shelf.standing(name)
+            for number in self._shelf.numbers(self._disk.sizes(), name):
                 raw, base = self._shelf.load(name, number), locator(name.ordinal, number, 0)
                 yield from entries(raw, append_seed(name.epoch, number), base, name.segment(number))

@@ -15,6 +15,7 @@ from actors.journal.layout import BESIDE, EPOCHS_MAX, RESERVE, EpochName, Mark, 
 from actors.journal.log import Item, Place, Position
 from actors.journal.ports import Disk, File
 from actors.journal.segment import used_bytes
+from actors.journal.shelf import Shelf, remove_segment
 from actors.journal.walk import Lost, Torn, Walk, walk
 from tidegate.clock import Clock
 from tidegate.errors import DiskFullError, JournalError
@@ -133,12 +134,21 @@ class _Opening:
         """Remove what an earlier crash left unfinished, and see to the reserve."""
         sizes = self._disk.sizes()
         finished = {str(name) for name in names}
+        for name in names:
+            self._drop_trimmed(name)
         for file in sorted(sizes, reverse=True):
             folder, slash, _ = file.partition("/")
             if file.endswith(BESIDE) or (slash and folder not in finished and epoch_names([file])):
                 self._disk.remove(file)
         if RESERVE not in sizes:
             self._make_reserve()
+
+    def _drop_trimmed(self, name: EpochName) -> None:
+        """Remove segments that were dropped, and were still there when the process ended."""
+        sizes, kept = self._disk.sizes(), set(Shelf(self._disk).numbers(self._disk.sizes(), name))
+        for number in segment_numbers(sizes, name):
+            if number not in kept:
+                remove_segment(self._disk, name, number)
 
     def _make_reserve(self) -> None:
         try:

@@ -42,6 +42,8 @@ def _epoch_lines(epoch: EpochVerdict, *, in_use: bool) -> Iterator[str]:
         return
     found = epoch.found
     yield f"epoch {epoch.name}: {sum(found.counts)} records{_started(found)}"
+    if found.trimmed_pos:
+        yield f"  positions 1..{found.trimmed_pos} were dropped once the cloud had them"
     for lane in SCHEMAS:
         seq, running = found.at.next_seqs[lane] - 1, found.at.chains[lane]
         head = "unknown behind a loss" if running == CHAIN_UNKNOWN else running.hex()[:16]

@@ -5,13 +5,15 @@ block. A block that doesn't decompress reads as zeros: the walk finds the hole a
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 import zstandard
 from crc32c import crc32c
 
-from actors.journal.layout import EpochName
+from actors.journal.layout import EpochName, Trimmed, locator, parse_trimmed, segment_numbers
+from actors.journal.log import Entry
 from actors.journal.ports import Disk, File
 from actors.journal.segment import used_bytes
 from tidegate.errors import JournalFormatError
@@ -38,6 +40,30 @@ class Shelf:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+
+    def numbers(self, sizes: Iterable[str], name: EpochName) -> list[int]:
+        """Return the numbers of the epoch's segments among `sizes`, ascending, but for those that were dropped."""
+        trimmed = self.trimmed(name)
+        first = trimmed.header.segment if trimmed is not None else 1
+        return [number for number in segment_numbers(sizes, name) if number >= first]
+
+    def trimmed(self, name: EpochName) -> Trimmed | None:
+        """Return what stands for the epoch's dropped segments; None: none was dropped.
+
+        Raises:
+            JournalFormatError: it is of another version.
+        """
+        try:
+            return parse_trimmed(self._disk.read(name.trimmed), name.trimmed)
+        except FileNotFoundError:
+            return None
+
+    def standing(self, name: EpochName) -> Iterator[Entry]:
+        """Yield the records of dropped segments that still hold, at the locator of the first segment that is kept."""
+        trimmed = self.trimmed(name)
+        if trimmed is not None:
+            at = locator(name.ordinal, trimmed.header.segment, 0)
+            yield from ((at, record) for record in trimmed.records)
 
     def load(self, name: EpochName, number: int) -> bytes:
         """Return the whole segment from its header on; nothing where it is missing.
@@ -91,6 +117,14 @@ class Shelf:
             return b"" if index is None else _cut_out(file, index, start, stop)
         finally:
             file.close()
+
+
+def remove_segment(disk: Disk, name: EpochName, number: int) -> None:
+    """Remove a segment, in whatever form it is there."""
+    sizes = disk.sizes()
+    for file in (name.segment(number), name.compressed(number)):
+        if file in sizes:
+            disk.remove(file)
 
 
 def _compressed(raw: bytes) -> bytes:

@@ -25,7 +25,6 @@ from actors.journal.layout import (
     epoch_names,
     parse_header,
     parse_mark,
-    segment_numbers,
 )
 from actors.journal.ports import Disk
 from actors.journal.segment import Stretch, heads, stretches
@@ -191,6 +190,11 @@ class Tail:
             self._ended[epoch] = self._ends(self._names[epoch])
         return self._ended[epoch][lane]
 
+    def first(self, epoch: EpochId, lane: Lane) -> int:
+        """Return the first sequence number of a lane that wasn't dropped once the cloud had it."""
+        trimmed = self._shelf.trimmed(self._names[epoch])
+        return trimmed.header.next_seqs[lane] if trimmed is not None else 1
+
     def head(self, epoch: EpochId, lane: Lane) -> Head:
         """Return where a lane stands, with what is durable; reads what lies between the last read and that."""
         last = self.last(epoch, lane)
@@ -265,7 +269,7 @@ class Tail:
     def _list(self) -> None:
         sizes = self._disk.sizes()
         self._names = {name.epoch: name for name in epoch_names(sizes)}
-        self._numbers = {epoch: segment_numbers(sizes, name) for epoch, name in self._names.items()}
+        self._numbers = {epoch: self._shelf.numbers(sizes, name) for epoch, name in self._names.items()}
         self._mark = self._read_mark(next(reversed(self._names.values()), None))
         for epoch, number in [key for key in self._headers if key[1] not in self._numbers.get(key[0], ())]:
             del self._headers[epoch, number]
@@ -288,9 +292,10 @@ class Tail:
         for lane in Lane:
             for number in reversed(self._numbers[name.epoch]):
                 begin = _Place(0, number, HEADER_BYTES, CHAIN_UNKNOWN)
-                last[lane] = max((run.last for run in self._runs(name, lane, begin)), default=0)
                 header = self._header(name, number)
-                if last[lane] or (header is not None and header.next_seqs[lane] == 1):
+                before = header.next_seqs[lane] - 1 if header is not None else 0
+                last[lane] = max((run.last for run in self._runs(name, lane, begin)), default=before)
+                if last[lane] or header is not None:
                     break
         return tuple(last)
 

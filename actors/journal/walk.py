@@ -19,10 +19,10 @@ from actors.journal.layout import (
     EpochName,
     Header,
     Mark,
+    Trimmed,
     append_seed,
     parse_header,
     parse_mark,
-    segment_numbers,
 )
 from actors.journal.log import Position
 from actors.journal.ports import Disk
@@ -30,7 +30,7 @@ from actors.journal.segment import Gap, heads, pieces, records, used_bytes
 from actors.journal.shelf import Shelf
 from tidegate.errors import JournalFormatError
 from tidegate.ids import GateId, SiteId
-from tidegate.records import Lane, chain
+from tidegate.records import Kind, Lane, chain
 from tidegate.tideline import Witness
 
 
@@ -91,6 +91,8 @@ class Walk:
     durable_pos: int
     lost: tuple[Lost, ...]
     torn: Torn | None
+    trimmed_pos: int
+    """Up to where its records were dropped, once the cloud had them; 0: none was."""
     denied: bool
     """The cloud has another history of it: a witness was handed in that says so."""
 
@@ -136,9 +138,9 @@ def walk(
     Raises:
         JournalFormatError: a version, schema or kind that this program doesn't know, or another owner's journal.
     """
-    numbers = segment_numbers(disk.sizes(), name)
     walker = _Walker(disk, name, owner, witness)
-    for number in range(1, max(numbers, default=0) + 1):
+    numbers = Shelf(disk).numbers(disk.sizes(), name)
+    for number in range(walker.first, max(numbers, default=0) + 1):
         walker.segment(number)
     return walker.result()
 
@@ -169,6 +171,22 @@ class _Walker:
         self._starts: list[int] = []
         self._hole: _Hole | None = None
         self._holes: list[_Hole] = []
+        self.first = self._segment
+        self._trimmed_pos = 0
+        trimmed = self._shelf.trimmed(name)
+        if trimmed is not None:
+            self._begin_behind(trimmed)
+
+    def _begin_behind(self, trimmed: Trimmed) -> None:
+        """Begin where the first segment that is kept does."""
+        header = trimmed.header
+        self.first = self._segment = header.segment
+        self._next_pos, self._next_seqs, self._chains = header.first_pos, list(header.next_seqs), list(header.chains)
+        self._trimmed_pos = header.first_pos - 1
+        self._durable_pos = max(self._durable_pos, self._trimmed_pos)
+        self._starts = [header.first_pos] * (header.segment - 1)
+        said = (record for record in trimmed.records if record.kind is Kind.EPOCH_STARTED)
+        self._started = next((record.values() for record in said), None)
 
     def segment(self, number: int) -> None:
         """Walk segment `number`."""
@@ -204,6 +222,7 @@ class _Walker:
             durable_pos=self._durable_pos,
             lost=tuple(hole.lost(self._durable_pos) for hole in self._holes) if damaged else (),
             torn=None if damaged and tear is None else self._torn(end),
+            trimmed_pos=self._trimmed_pos,
             denied=self._denied(end),
         )
 

@@ -13,9 +13,11 @@ from actors.journal.reader import Reader
 from serve_apps.ingest.ports import Case
 from serve_apps.plumbing.stream.ports import FencedError
 from tests.simulation.tide import FAST, RecordKey, Site, World
-from tidegate.limits import SECOND_US, TIDE_GAP_AGE_US
+from tidegate.errors import NotFoundError
+from tidegate.limits import SECOND_US, TIDE_GAP_AGE_US, TIDE_RANGES_MAX
 from tidegate.records import DECISION, Lane
 from tidegate.tide import FORKED
+from tidegate.tideline import COMMITTED, WITNESS
 
 SEEDS = 300
 STEPS = 50
@@ -39,6 +41,8 @@ def fail_site(site: Site, rng: random.Random) -> None:
             site.restart_uplink,
             site.kill,
             site.copy,
+            site.checkpoint,
+            site.tend,
             lambda: setattr(network, "cut", not network.cut),
             lambda: setattr(network, "bad", rng.choice((0.0, 0.1, 0.4))),
             lambda: setattr(network, "bytes_a_second", rng.choice((FAST, 2_000, 200))),
@@ -51,16 +55,18 @@ def fail_site(site: Site, rng: random.Random) -> None:
 
 def lose(site: Site, chance: float) -> None:
     """Lose the machine, seldom: a copy of it is put back, or a new one takes its place."""
-    if chance < 0.3:
+    if chance < 0.5:
         site.put_back()
-    elif chance < 0.4:
+    elif chance < 0.6:
         site.reimage()
 
 
 def fail_cloud(world: World, rng: random.Random) -> None:
     """Let something befall the cloud."""
-    what = rng.randrange(4)
-    if what == 0:
+    what = rng.randrange(5)
+    if what == 4 and world.busy:
+        world.season()
+    elif what == 0:
         world.cloud.restart()
     elif what == 1:
         world.cloud.restart_archive()
@@ -75,7 +81,7 @@ def live(world: World) -> None:
         site = rng.choice(world.sites)
         what = rng.random()
         if what < 0.35:
-            site.pay(rng.randrange(1, 12))
+            site.pay(rng.randrange(1, 60 if world.busy else 12))
         elif what < 0.75:
             for each in world.sites:
                 each.uplink.step()
@@ -95,6 +101,7 @@ def check_site(site: Site, found: dict[RecordKey, list[bytes]], aside: list[Case
     numbers as others, or kept aside.
     """
     durable, left = site.durable(), site.restored()
+    assert all(found.get(key) == [data] for key, data in site.dropped.items())
     for key, data in durable.items():
         if found.get(key) == [data]:
             continue
@@ -103,10 +110,32 @@ def check_site(site: Site, found: dict[RecordKey, list[bytes]], aside: list[Case
         assert epoch in left, key
         assert key not in site.common, key
         assert key in found or kept_aside, key
-    rows = [np.frombuffer(data, DECISION)[0] for key, data in durable.items() if key[2] == Lane.DECISIONS]
+    here = site.dropped | durable
+    rows = [np.frombuffer(data, DECISION)[0] for key, data in here.items() if key[2] == Lane.DECISIONS]
     assert site.acknowledged <= {row["transaction_id"].decode() for row in rows}
     assert site.gate.epoch not in left
     assert not site.uplink.standing.restored
+
+
+def check_replay(site: Site, rng: random.Random) -> None:
+    """Promise 4: a decision of this epoch comes out again to the bit, from what is stored here."""
+    places = site.gate.state.places.get(site.gate.epoch)
+    seq = rng.randrange(1, places.last + 1) if places is not None else 0
+    if places is None or places.find(seq) is None:
+        return
+    replay = site.replay(seq)
+    assert replay.stored().equal
+    try:
+        assert replay.recompute().equal
+    except NotFoundError:
+        assert site.dropped
+
+
+def check_bounds(world: World) -> None:
+    """Promise 10: what is kept of a lane has its bound, whatever happened."""
+    for held in world.cloud.committer.holdings().values():
+        assert all(len(each.ranges) <= TIDE_RANGES_MAX for each in held.lanes.values())
+    assert all(len(site.house.tide_disk.sizes()) <= len((COMMITTED, WITNESS)) for site in world.sites)
 
 
 def check(world: World) -> None:
@@ -118,10 +147,12 @@ def check(world: World) -> None:
     ever: dict[RecordKey, set[bytes]] = {}
     for site in world.sites:
         check_site(site, found, [case for case in aside if case.site == site.name])
-        ever |= {key: {data} | site.before.get(key, set()) for key, data in site.durable().items()}
+        check_replay(site, world.rng)
+        ever |= {key: {data} | site.before.get(key, set()) for key, data in (site.dropped | site.durable()).items()}
         ever |= {key: data for key, data in site.before.items() if key not in ever}
     assert all(copies[0] in ever[key] for key, copies in found.items())  # nothing that no site journaled
     check_claims(world)
+    check_bounds(world)
 
 
 def check_claims(world: World) -> None:

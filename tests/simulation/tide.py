@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from actors.gate.gate import Gate
+from actors.gate.replay import Replay
+from actors.gate.start import line_of, store_checkpoint
 from actors.gate.tideline import RestoredError
 from actors.journal.memory import MemoryDisk
 from actors.journal.reader import Reader
+from actors.journal.space import Rung
 from actors.journal.tail import Tail
 from actors.uplink.ports import NoWayError, Reply
 from actors.uplink.uplink import Uplink, Whose
@@ -29,8 +32,8 @@ from tidegate.archived import Kept
 from tidegate.clock import Clock, ManualClock
 from tidegate.errors import DiskFullError, JournalError, TemporaryError
 from tidegate.frames import Signer, key_id, parse, records
-from tidegate.ids import GateId, SiteId
-from tidegate.limits import ARCHIVE_BATCH_AGE_US, SECOND_US, TIDE_POLL_S, TIDE_TIMEOUT_S
+from tidegate.ids import GateId, RecordId, SiteId
+from tidegate.limits import ARCHIVE_BATCH_AGE_US, REPLAY_WINDOW_US, SECOND_US, TIDE_POLL_S, TIDE_TIMEOUT_S
 from tidegate.passages import missing
 from tidegate.records import Lane
 from tidegate.tide import FRAMES_PATH, Answer
@@ -39,6 +42,7 @@ from tidegate.tideline import COMMITTED, WITNESS
 PARTITIONS = 4
 QUIET_STEPS_MAX = 3_000
 FAST = 1 << 30
+BUSY = 0.3  # of the worlds: their journals fill segments, and weeks go by
 RecordKey = tuple[str, str, int, int]
 """Site, epoch, lane, seq."""
 
@@ -232,11 +236,13 @@ class Site:
     snapshot: Snapshot | None = None
     before: dict[RecordKey, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     """What was durable at this site before a copy of it was put back: the cloud may have it."""
+    dropped: dict[RecordKey, bytes] = field(default_factory=dict)
+    """What was dropped here once the cloud had it."""
     common: dict[RecordKey, bytes] = field(default_factory=dict)
     """What the copy held that was put back last."""
 
     def __post_init__(self) -> None:
-        self.gate: Gate = self.house.start()
+        self._start()
         self.restart_uplink()
 
     def restart_uplink(self) -> None:
@@ -269,6 +275,36 @@ class Site:
             return
         self.acknowledged.update(made)
 
+    def _start(self) -> None:
+        """Start the gate; where its disk is too full even for that, it tries until somebody has made room."""
+        try:
+            self.gate: Gate = self.house.start()
+        except DiskFullError:
+            self.house.journal_disk.kill()
+            self.house.journal_disk.full(None)
+            self.gate = self.house.start()
+
+    def checkpoint(self) -> None:
+        """Store the window as of now, as a gate does from time to time."""
+        pos, copy = self.gate.journal.durable_pos, self.gate.window.copy()
+        while not copy.step():
+            pass
+        store_checkpoint(self.house.checkpoint_disk, self.gate.epoch, pos, copy)
+
+    def tend(self) -> None:
+        """Make room, as a gate does in the gaps between its decisions; what is dropped the cloud must have."""
+        house, gate = self.house, self.gate
+        line = line_of(house.tideline(), house.checkpoint_disk, gate.epoch, gate.now_us())
+        before = self.durable() if gate.journal.rung() >= Rung.COMPRESS else {}
+        while gate.journal.tend(line):
+            pass
+        kept = gate.journal.kept()
+        for epoch, places in gate.state.places.items():
+            places.forget(kept[epoch])
+        if before:
+            gone = before.keys() - self.durable().keys()
+            self.dropped |= {key: before[key] for key in gone}
+
     def mind(self) -> None:
         """Do what a gate does in the gaps between its decisions."""
         try:
@@ -279,7 +315,7 @@ class Site:
     def kill(self) -> None:
         """Kill the gate alone; it starts again by itself."""
         self.house.journal_disk.kill()
-        self.gate = self.house.start()
+        self._start()
 
     @property
     def disks(self) -> tuple[MemoryDisk, ...]:
@@ -290,14 +326,14 @@ class Site:
     def _use(self, disks: Sequence[MemoryDisk]) -> None:
         house = self.house
         house.journal_disk, house.checkpoint_disk, house.orders_disk, house.tide_disk = disks
-        self.gate = house.start()
+        self._start()
         self.restart_uplink()
 
     def fill(self, room_bytes: int | None) -> None:
         """Leave so much room on the journal's disk; None: as much as anybody wants."""
         disk = self.house.journal_disk
         disk.full(None if room_bytes is None else sum(disk.sizes().values()) + room_bytes)
-        self.gate.journal.tend()
+        self.tend()
 
     def copy(self) -> None:
         """Copy the machine as it is; the copy may be put back later."""
@@ -318,7 +354,7 @@ class Site:
         """Cut the power; what was not durable may or may not be there."""
         for disk in self.disks:
             disk.crash(self.rng)
-        self.gate = self.house.start()
+        self._start()
         self.restart_uplink()
 
     def reimage(self) -> None:
@@ -338,6 +374,13 @@ class Site:
             for at, record in reader.entries()
         }
 
+    def replay(self, seq: int) -> Replay:
+        """Return what decides a decision of this epoch again."""
+        house = self.house
+        wanted = RecordId(SiteId(self.name), GateId("g0"), self.gate.epoch, int(Lane.DECISIONS), seq)
+        disks = {"journal": house.journal_disk, "checkpoints": house.checkpoint_disk, "orders": house.orders_disk}
+        return Replay(wanted=wanted, load=lambda _: house.scorer, **disks)
+
     def restored(self) -> set[str]:
         """Return the epochs that were left since a copy of the site had been put back."""
         started = (record for _, record in Reader(self.house.journal_disk).entries() if record.pos == 1)
@@ -355,6 +398,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+        self.busy = self.rng.random() < BUSY
         self.clock = ManualClock(self.build(self.seed).clock.now_us())
         self.cloud = Cloud(self.clock, self.rng)
         self.sites = [self._site(f"s{number}") for number in range(1, self.rng.randint(1, self.sites_max) + 1)]
@@ -371,13 +415,25 @@ class World:
         network = Network(self.cloud, self.clock, self.rng)
         return Site(name, house, clock, network, Signer(key.key_id, private.sign), self.rng)
 
+    def season(self) -> None:
+        """Let weeks go by, in which sites store their windows, and find their disks full behind them."""
+        for site in self.sites:
+            site.pay(2)
+            site.checkpoint()
+            site.pay(1)
+            site.checkpoint()
+        self.clock.advance(REPLAY_WINDOW_US + SECOND_US)
+        for site in self.sites:
+            site.uplink.step()
+            site.fill(60_000)
+
     def heal(self) -> None:
         """Let everything go well from now on."""
         self.cloud.faults = 0.0
         for site in self.sites:
             site.network.cut, site.network.bad, site.network.bytes_a_second = False, 0.0, FAST
             site.house.journal_disk.full(None)
-            site.gate.journal.tend()
+            site.tend()
             site.gate.journal.commit()
 
     def until_quiet(self) -> None:

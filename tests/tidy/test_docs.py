@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,7 +121,26 @@ def _curl(words: list[str]) -> None:
         )
 
 
-CHECKS = {"make": _make, "tidegate": _tidegate, "python": _python, "curl": _curl}
+def _kubectl(words: list[str]) -> None:
+    """What is applied is there; what else Kubernetes is told is its own."""
+    for option, value in pairwise(words):
+        assert option not in {"-f", "-k"} or (ROOT / value).exists(), value
+
+
+def _podman(words: list[str]) -> None:
+    told = dict(pairwise(words))
+    file = ROOT / told["--file"]
+    assert f" AS {told['--target']}\n" in file.read_text()
+
+
+CHECKS = {
+    "make": _make,
+    "tidegate": _tidegate,
+    "python": _python,
+    "curl": _curl,
+    "kubectl": _kubectl,
+    "podman": _podman,
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=IDS)
