@@ -88,6 +88,11 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     items.sort(key=lambda item: (order.index(cluster(item.nodeid)), not item.nodeid.startswith(slow)))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: two processes must find the same names, and a person must be able to read them."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def bundle_files() -> dict[str, bytes]:
     """A small real bundle: an XGBoost model trained on random vectors, packaged as any other."""
