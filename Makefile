@@ -6,13 +6,14 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: help up test check bench setup lock clean
+.PHONY: help up test check bench soak setup lock clean
 
 help:
 	@echo "make up     start a cloud and two sites, and watch them decide"
 	@echo "make test   the whole suite"
 	@echo "make check  lint, types, contracts, unit tests"
 	@echo "make bench  what a decision costs, beside peers (about six minutes)"
+	@echo "make soak   the tide under faults for MINUTES=10: a hundred sites, then ever new seeds"
 	@echo "make setup  make .venv and nothing else"
 	@echo "make lock   resolve the dependencies anew"
 
@@ -50,6 +51,10 @@ bench: setup
 	$(BIN)/python -m tests.bench.features_kernel
 	$(BIN)/python -m tests.bench.rules_kernel
 	$(BIN)/python -m tests.bench.gate
+
+MINUTES := 10
+soak: setup
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 lock: | $(UV)
 	$(UV) lock --quiet

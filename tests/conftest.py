@@ -34,6 +34,7 @@ SHARED_CLUSTER = (
     "tests/integration/test_joined.py",
     "tests/integration/test_kill.py",
     "tests/integration/test_training_job.py",
+    "tests/integration/test_uplink_restarts.py",
 )
 SERVED = "[serve"
 """Begins the parameters of a test whose door Ray Serve has: the same test with the gate's own door needs no Ray."""

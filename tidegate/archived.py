@@ -13,16 +13,19 @@ appended to only, so that what a table doesn't know yet is joined to it when it 
 
 `day` is the UTC day of the record's own time at its site, never that of its arrival: what comes a week late lies in
 the day in which it happened. Nor is it the day that a request claims, which a device's wrong clock may put anywhere.
+A site's clock may be wrong, too: days before 2020 and behind the day after the record's arrival lie at these ends, so
+that folders stay few, whatever clocks say. So whoever looks for a time asks for it, not for a day.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate.history import schema_of as history_schema
-from tidegate.limits import ARCHIVE_DAY_MAX, DAY_US
+from tidegate.limits import ARCHIVE_DAY_MAX, ARCHIVE_DAY_MIN, ARCHIVE_DAYS_AHEAD, DAY_US
 from tidegate.records import DECISION, FEATURE_SLOTS, REASON_SLOTS, SCHEMAS, Lane
 
 Rows = np.ndarray[Any, Any]
@@ -31,11 +34,14 @@ KEPT: Final[tuple[Kept, ...]] = get_args(Kept)
 BY_DAY: Final[dict[Kept, str]] = {"decisions": "time_us", "events": "time_us", "labels": "received_us"}
 """Tables partitioned by day, and the column of time that the day is of."""
 LAYOUT: Final = 1
-"""Grows when a table's columns change otherwise than by what `records` adds."""
+"""Grows when a table's columns change otherwise than by new ones."""
+GROWN: Final = "tidegate.grown"
+"""In the metadata of a column that came to a table later: rows of before have no value in it."""
 _LISTS: Final = {"features": (pa.float32(), FEATURE_SLOTS), "reasons": (pa.int32(), REASON_SLOTS)}
 _BYTES: Final = frozenset({"request_hash"})
 _SIGNED: Final = {"u1": pa.int16(), "u2": pa.int32(), "u4": pa.int64(), "u8": pa.int64()}
 _ASCII_MAX: Final = 127
+_LATEST_US: Final = ARCHIVE_DAY_MAX * DAY_US
 
 
 def _type_of(name: str) -> pa.DataType:
@@ -104,6 +110,24 @@ def told_of(table: Kept) -> str:
     return f"tidegate {table}, layout {LAYOUT}, records {SCHEMAS[lane]}"
 
 
+def lacking(table: Kept, told: str | None, found: pa.Schema) -> list[pa.Field]:
+    """Return the columns that a table lacks since an older tidegate made it; `told` is what it says of itself.
+
+    Columns are only ever added: rows of before have no value there, and read as zero, as fields of older records do.
+
+    Raises:
+        ValueError: it is none of ours, or a newer tidegate's; the message says what to do.
+    """
+    ours = schema_of(table)
+    if not (told or "").startswith(f"tidegate {table}, layout {LAYOUT},"):
+        raise ValueError(f"is {told or 'no table of tidegate'}, this program has {told_of(table)}")
+    if strange := [name for name in found.names if name not in ours.names]:
+        raise ValueError(f"a newer tidegate keeps {', '.join(strange)} in it: upgrade this program")
+    if changed := [field.name for field in found if field.type != ours.field(field.name).type]:
+        raise ValueError(f"{', '.join(changed)} is of another type: restore the archive from its copy")
+    return [field for field in ours if field.name not in found.names]
+
+
 class Pin(NamedTuple):
     """One version of the whole archive: a version of each table, written `41.40.7.1.1.1.2`."""
 
@@ -127,36 +151,37 @@ class Pin(NamedTuple):
         return cls(*map(int, parts))
 
 
-def days_of(times_us: Rows) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Return the days of times, counted from 1970; times before it and beyond `ARCHIVE_DAY_MAX` lie at its ends."""
-    days: np.ndarray[Any, np.dtype[np.int32]] = np.clip(times_us // DAY_US, 0, ARCHIVE_DAY_MAX).astype(np.int32)
+def days_of(times_us: Rows, latest_us: int = _LATEST_US) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Return the days of times, counted from 1970, those out of bounds at their ends; `latest_us`: when they came."""
+    last = min(latest_us // DAY_US + ARCHIVE_DAYS_AHEAD, ARCHIVE_DAY_MAX)
+    days: np.ndarray[Any, np.dtype[np.int32]] = np.clip(times_us // DAY_US, ARCHIVE_DAY_MIN, last).astype(np.int32)
     return days
 
 
-def _days(times_us: Rows) -> pa.Array:
-    return pa.array(days_of(times_us)).cast(pa.date32())
+def _days(times_us: Rows, latest_us: int) -> pa.Array:
+    return pa.array(days_of(times_us, latest_us)).cast(pa.date32())
 
 
 def _repeated(text: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
-def decisions(source: str, rows: Rows) -> pa.RecordBatch:
+def decisions(source: str, rows: Rows, latest_us: int = _LATEST_US) -> pa.RecordBatch:
     """Return a run of decisions of one source, dtype `records.DECISION`, as they are stored."""
-    columns = [_repeated(source, len(rows)), _days(rows["time_us"])]
+    columns = [_repeated(source, len(rows)), _days(rows["time_us"], latest_us)]
     columns += [_column(rows[name], name) for name in DECISION.names or ()]
     return pa.RecordBatch.from_arrays(columns, schema=schema_of("decisions"))
 
 
-def events(source: str, heads: Rows, bodies: Sequence[bytes]) -> pa.RecordBatch:
+def events(source: str, heads: Rows, bodies: Sequence[bytes], latest_us: int = _LATEST_US) -> pa.RecordBatch:
     """Return a run of records of the events lane of one source as they are stored; `heads` as in `HEAD_FIELDS`."""
-    columns = [_repeated(source, len(heads)), _days(heads["time_us"])]
+    columns = [_repeated(source, len(heads)), _days(heads["time_us"], latest_us)]
     columns += [pa.array(heads[name].astype(np.int64)) for name in ("seq", "pos", "time_us")]
     columns += [pa.array(heads["kind"].astype(np.int16)), pa.array(bodies, pa.binary())]
     return pa.RecordBatch.from_arrays(columns, schema=schema_of("events"))
 
 
-def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
+def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]], latest_us: int = _LATEST_US) -> pa.RecordBatch:
     """Return rows of one of the smaller tables as they are stored.
 
     Raises:
@@ -164,7 +189,7 @@ def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     """
     schema, told = schema_of(table), list(rows)
     if table in BY_DAY:
-        days = days_of(np.array([row[BY_DAY[table]] for row in told], np.int64)).tolist()
+        days = days_of(np.array([row[BY_DAY[table]] for row in told], np.int64), latest_us).tolist()
         told = [{**row, "day": day} for row, day in zip(told, days, strict=True)]
     for row in told:
         if missing := [name for name in schema.names if row.get(name) is None]:
@@ -182,18 +207,29 @@ def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def restored(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Return stored decisions as a batch of `tidegate.history`, to the bit.
+def restored(batch: pa.RecordBatch, columns: Sequence[str], grown: Collection[str] = frozenset()) -> pa.RecordBatch:
+    """Return stored decisions as a batch of `tidegate.history`, to the bit; what is missing in `grown` columns is zero.
 
     Raises:
         ValueError: a value is missing, or wider than its field.
     """
     schema = history_schema("decisions", columns)
+    batch = _filled(batch, [name for name in grown if name in columns])
     arrays = [
         batch.column(name).cast(pa.string()).dictionary_encode() if name == "source" else _restored(batch, name)
         for name in columns
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _filled(batch: pa.RecordBatch, names: Iterable[str]) -> pa.RecordBatch:
+    """Return a batch with zeros where columns have no value."""
+    for name in names:
+        zero = _column(np.zeros(1, DECISION)[name], name)[0]
+        at = batch.schema.get_field_index(name)
+        whole = pc.if_else(pc.is_null(batch.column(name)), zero, batch.column(name))
+        batch = batch.set_column(at, batch.schema.field(at), whole)
+    return batch
 
 
 def _column(values: Rows, name: str) -> pa.Array:

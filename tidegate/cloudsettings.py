@@ -56,6 +56,20 @@ class LogSettings(_Section):
         return self
 
 
+class IngestOptions(_Section):
+    """How ingest commits what sites send."""
+
+    committers: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="committers, among which sites are shared out by their names; 1, because one commits more than "
+            "a machine takes in; several let a broker work on several commits at a time; fixed when the log is made",
+        ),
+    ] = 1
+
+
 class ArchiveOptions(_Section):
     """How the archive keeps its tables."""
 
@@ -82,6 +96,7 @@ class CloudSettings(_Section):
     """Everything a cloud is told."""
 
     log: LogSettings = LogSettings()
+    ingest: IngestOptions = IngestOptions()
     archive: ArchiveOptions = ArchiveOptions()
 
 
@@ -96,7 +111,7 @@ class _Application(_Section):
     log: LogSettings = LogSettings()
 
 
-class IngestSettings(_Application):
+class IngestSettings(_Application, IngestOptions):
     """Arguments of ingest."""
 
 

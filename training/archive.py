@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
 
-from tidegate.archived import BY_DAY, KEPT, Kept, Pin, days_of, told_of
+from tidegate.archived import BY_DAY, GROWN, KEPT, Kept, Pin, lacking
 from tidegate.errors import PermanentError
 from tidegate.limits import BACKTEST_BATCH_ROWS
 
@@ -80,6 +80,10 @@ class PinnedArchive:
             ArchiveError: it isn't there.
         """
         return _opened(self.folder, table, getattr(self.pin, table))
+
+    def grown(self, table: Kept) -> frozenset[str]:
+        """Return the columns that came to a table later: rows of before have no value there, which stands for zero."""
+        return frozenset(field.name for field in self.table(table).schema().fields if GROWN in field.metadata)
 
     def files(self, table: Kept) -> list[Files]:
         """Return what the log says of a table's files, without reading one; of a table that is cut by days."""
@@ -149,15 +153,17 @@ def _opened(folder: Path, table: Kept, version: int | None) -> DeltaTable:
     except DeltaError as error:
         said = str(error).partition("\n")[0]
         raise ArchiveError(f"--archive: {folder}: {table} version {version} isn't there ({said})") from error
-    if found.metadata().description != told_of(table):
-        told = found.metadata().description or "no table of tidegate"
-        raise ArchiveError(f"--archive: {folder}/{table}: is {told}, this program reads {told_of(table)}")
+    try:
+        lacking(table, found.metadata().description, pa.schema(found.schema().to_arrow()))
+    except ValueError as told:
+        raise ArchiveError(f"--archive: {folder}/{table}: {told}") from told
     return found
 
 
 def _within(table: Kept, span: tuple[int, int]) -> ds.Expression:
-    """Return what is true of a table's rows of a span; the days let whole folders be passed over."""
-    first, last = days_of(np.array([span[0], span[1] - 1], np.int64)).tolist()
-    day, time = ds.field("day"), ds.field(BY_DAY[table])
-    days = [pa.scalar(at, pa.int32()).cast(pa.date32()) for at in (first, last)]
-    return (day >= days[0]) & (day <= days[1]) & (time >= span[0]) & (time < span[1])
+    """Return what is true of a table's rows of a span; files of other times are passed over by what their log says.
+
+    Of time alone: a row of a wrong clock lies in another day's folder.
+    """
+    time = ds.field(BY_DAY[table])
+    return (time >= span[0]) & (time < span[1])

@@ -78,9 +78,15 @@ class Lanes:
 
     def hold(self, key: Key, span: Span, now_us: int) -> None:
         """Keep back a span that the cloud didn't want, and offer it again later."""
-        held = self._states[key].held
-        held.append((span, now_us + TIDE_HELD_US))
-        del held[:-TIDE_HELD_MAX]
+        state, until_us = self._states[key], now_us + TIDE_HELD_US
+        apart = []
+        for other, other_us in state.held:
+            if other.first <= span.last + 1 and span.first <= other.last + 1:  # together, in frames as large as may be
+                span = Span(min(span.first, other.first), max(span.last, other.last))
+                until_us = min(until_us, other_us)
+            else:
+                apart.append((other, other_us))
+        state.held = [*apart, (span, until_us)][-TIDE_HELD_MAX:]
 
     def release(self, now_us: int) -> None:
         """Offer again what was held for long enough."""

@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, WriterProperties
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Transaction, WriterProperties
 from deltalake import write_deltalake as write_rows
 from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError, TableNotFoundError
 
 from serve_apps.archive import durability
 from serve_apps.archive.durability import Sync
 from serve_apps.archive.ports import ArchiveError, Piece, UnavailableError
-from tidegate.archived import BY_DAY, KEPT, Kept, Pin, schema_of, told_of
+from tidegate.archived import BY_DAY, GROWN, KEPT, Kept, Pin, lacking, schema_of, told_of
 from tidegate.limits import (
     ARCHIVE_CHECKPOINT_COMMITS,
     ARCHIVE_COMMIT_RETRIES,
@@ -208,7 +208,7 @@ def open_store(folder: Path, *, sync: Sync = durability.sync, upkeep: Upkeep = _
         else:
             _make(folder / table, table, sync, upkeep)
         handle = DeltaTable(folder / table)
-        check(handle, table)
+        _grow(handle, folder / table, table, sync)
         _agree(handle, folder / table, sync, upkeep)
     return DeltaStore(folder, sync=sync, upkeep=upkeep)
 
@@ -238,17 +238,32 @@ def _make(path: Path, table: Kept, sync: Sync, upkeep: Upkeep) -> None:
     durability.sync_commits(path, 0, 0, sync)
 
 
-def check(handle: DeltaTable, table: Kept) -> None:
-    """Refuse a table whose columns this program doesn't know.
+def check(handle: DeltaTable, table: Kept) -> list[pa.Field]:
+    """Return the columns that a table lacks since an older program made it.
 
     Raises:
-        ArchiveError: another program made it.
+        ArchiveError: another program made it, or a newer one.
     """
-    found = handle.metadata().description
-    if found != told_of(table):
-        raise ArchiveError(
-            f"{handle.table_uri}: is {found or 'no table of tidegate'}, this program has {told_of(table)}"
-        )
+    try:
+        return lacking(table, handle.metadata().description, pa.schema(handle.schema().to_arrow()))
+    except ValueError as error:
+        raise ArchiveError(f"{handle.table_uri}: {error}") from error
+
+
+def _grow(handle: DeltaTable, path: Path, table: Kept, sync: Sync) -> None:
+    """Give a table of an older program the columns that it lacks; its rows have no value there, and stay as they are.
+
+    Raises:
+        ArchiveError: as `check`.
+    """
+    missing, before = check(handle, table), handle.version()
+    if missing:
+        fields = [Field(one.name, Field.from_arrow(one).type, nullable=True, metadata={GROWN: ""}) for one in missing]
+        handle.alter.add_columns(fields, post_commithook_properties=_NO_HOOKS)
+        _LOG.warning("archive: %s has %s now", table, ", ".join(one.name for one in missing))
+    if handle.metadata().description != told_of(table):
+        handle.alter.set_table_description(told_of(table))
+    durability.sync_commits(path, before + 1, handle.version(), sync)
 
 
 def opened(folder: Path, pin: Pin | None = None) -> dict[Kept, DeltaTable]:

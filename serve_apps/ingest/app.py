@@ -1,109 +1,28 @@
 """Ingest over HTTP: what sites send, and what operators ask about it. Knows no Ray."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.bodies import body_of
-from serve_apps.ingest.committer import Brought, Committer, Holding, Origin, Outcome
+from serve_apps.ingest.committer import Origin
 from serve_apps.ingest.exposition import exposition
-from serve_apps.ingest.grouping import Grouping
-from serve_apps.ingest.ingest import NOTHING, Meter, let_in
-from serve_apps.ingest.intake import UnwantedError, admit_head, admit_part
-from serve_apps.ingest.ports import Keys, Quarantine
-from serve_apps.ingest.staging import Proven, Staging
-from serve_apps.ingest.views import lane_view, site_view, sites_view
+from serve_apps.ingest.intake import UnwantedError
+from serve_apps.ingest.views import forks_view, lane_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
 from serve_apps.plumbing.web import add_errors, answered, needing, problems
 from tidegate import __version__
 from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
-from tidegate.clock import Clock
 from tidegate.errors import NotFoundError, NotReadyError, TidegateError
 from tidegate.frames import MEDIA_TYPE, FrameError
 from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import FRAME_BYTES_MAX, FRAMES_BODY_BYTES_MAX, PAGE_ITEMS_MAX, TIDE_TIMEOUT_S
 from tidegate.records import Lane
-from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, LaneAnswer, Status, lane_path
-
-
-class Backend:
-    """What the application works with: one committer on a thread of its own, and the intake on another."""
-
-    def __init__(self, *, keys: Keys, quarantine: Quarantine, committer: Committer, clock: Clock) -> None:
-        self.keys, self.quarantine, self.committer, self.clock = keys, quarantine, committer, clock
-        self.meter, self.staging = Meter(), Staging()
-        self.fenced: FencedError | None = None
-        """Set once another committer has taken over: this one acknowledges nothing any more, and has to end."""
-        self._intake = ThreadPoolExecutor(1, "intake")
-        self._commits = ThreadPoolExecutor(1, "committer")
-        self.grouping = Grouping(self._commit, self._commits)
-
-    async def frames(self, body: bytes) -> Answer:
-        """Take in a request of frames; see `Ingest.frames`."""
-        loop = asyncio.get_running_loop()
-        request = await loop.run_in_executor(self._intake, let_in, body, self.keys)
-        outcome = await self.grouping.commit(request.admitted()) if request.admitted() else NOTHING
-        answer = request.answer(outcome, self.grouping.credit())
-        kept = request.cases(answer.results, self.clock.now_us())
-        if kept:
-            await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
-        self.meter.count(request, answer.results)
-        return answer
-
-    async def head(self, body: bytes) -> Answer:
-        """Take in a head; see `Ingest.head`."""
-        outcome = await self.grouping.commit([admit_head(body, self.keys)])
-        return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.grouping.credit())
-
-    async def text(self, body: bytes) -> ArtifactAnswer:
-        """Take in a part of a text, or the offer of one."""
-        loop = asyncio.get_running_loop()
-        try:
-            taken = await loop.run_in_executor(self._intake, self._taken, body)
-        except FrameError as error:
-            reason = error.word if isinstance(error, UnwantedError) else error.reason
-            self.meter.count_text(reason)
-            return ArtifactAnswer(reason=reason, message=error.message)
-        if not isinstance(taken, Proven):
-            return ArtifactAnswer(next_part=taken)
-        while not await loop.run_in_executor(self._commits, self._keep, taken):
-            pass  # between two commits those of frames have their turn
-        self.meter.count_text(Status.COMMITTED)
-        return ArtifactAnswer()
-
-    def _taken(self, body: bytes) -> Proven | int | None:
-        """Return a whole text, the part of one that is wanted next, or None where all of it is there."""
-        part = admit_part(body, self.keys)
-        return None if self.committer.has(part.header.sha256) else self.staging.take(part)
-
-    def _keep(self, text: Proven) -> bool:
-        try:
-            return self.committer.keep(text)
-        except FencedError as error:
-            self.fenced = error
-            raise
-
-    def _commit(self, requests: Sequence[Brought]) -> list[Outcome]:
-        try:
-            return self.committer.commit(requests)
-        except FencedError as error:
-            self.fenced = error
-            raise
-
-    async def holdings(self) -> Mapping[Origin, Holding]:
-        """Return what is known of each epoch, as it is now."""
-        return await asyncio.get_running_loop().run_in_executor(self._commits, lambda: dict(self.committer.holdings()))
-
-    def close(self) -> None:
-        """Let go of the stream once what is under way has ended."""
-        self._intake.shutdown()
-        self._commits.submit(self.committer.close).result()
-        self._commits.shutdown()
+from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, LaneAnswer, lane_path
 
 
 class CasesQuery(BaseModel):
@@ -199,7 +118,8 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
     @app.get("/v1/quarantine", summary="Frames kept aside, newest first", responses=told, response_model=None)
     async def quarantine(_caller: reader, asked: Annotated[CasesQuery, Query()]) -> dict[str, Any]:
         cases = backend.quarantine.page(before=asked.before, items=asked.limit, site=asked.site)
-        return {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts()}
+        forks = forks_view(await backend.holdings(), asked.site)
+        return {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts(), "forks": forks}
 
     @app.get("/v1/quarantine/{case}/frame", summary="The bytes of a case", responses=told, response_class=Response)
     async def frame(_caller: reader, case: Annotated[int, Field(ge=1, lt=1 << 63)]) -> Response:

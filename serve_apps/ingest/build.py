@@ -1,4 +1,4 @@
-"""Ingest as an application of Ray Serve: one replica that owns the committer, started again where its process ends.
+"""Ingest as an application of Ray Serve: one replica that owns the committers, started again where its process ends.
 
 One and no surge: a committer's writer fences the one before, so that two at a time would only take turns at that.
 `app` is what a Serve configuration names as its import path, with the fields of `IngestSettings` as arguments.
@@ -6,23 +6,23 @@ One and no surge: a committer's writer fences the one before, so that two at a t
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ray import serve
 from ray.serve import Application
 
-from serve_apps.ingest.app import Backend, build
+from serve_apps.ingest.app import build
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import Committer
 from serve_apps.ingest.identity import identity_router
 from serve_apps.ingest.registry import Registry
+from serve_apps.ingest.shards import names_of
 from serve_apps.ingest.sqlite import SqliteQuarantine, SqliteRegister
 from serve_apps.plumbing.stream.configured import open_stream
 from tidegate.clock import SystemClock
 from tidegate.cloudsettings import IngestSettings, checked
 from tidegate.keys import Keyring, parse_keys
 from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
-
-COMMITTER: Final = "c0"
 
 
 @serve.ingress()
@@ -36,11 +36,11 @@ class Ingest:
         self._register = SqliteRegister(folder / "registry.sqlite")
         self._quarantine = SqliteQuarantine(folder / "quarantine.sqlite")
         registry = Registry(self._register, clock, os.urandom)
-        committer = Committer(self._stream, COMMITTER, clock)
-        self._backend = Backend(keys=registry, quarantine=self._quarantine, committer=committer, clock=clock)
+        committers = [Committer(self._stream, name, clock) for name in names_of(self._stream, settings.committers)]
+        self._backend = Backend(keys=registry, quarantine=self._quarantine, committers=committers, clock=clock)
         keys = Path(settings.keys)
         keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
-        self._application = build(self._backend, keyring, identity_router(registry, keyring))
+        self._application = build(self._backend, keyring, identity_router(registry, keyring, self._backend.meter))
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 - Serve's own name, an ASGI application
         """Return what answers."""

@@ -1,17 +1,31 @@
 """The intake: takes a request apart, and lets in only what an enrolled site signed and what holds what it says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from serve_apps.ingest.ports import Keys
 from tidegate.artifacts import Part
-from tidegate.frames import Frame, FrameError, Head, Header, SignedHead, parse, public_key, records, unpacked, verify
+from tidegate.frames import (
+    KNOWN,
+    Frame,
+    FrameError,
+    Head,
+    Header,
+    Layout,
+    SignedHead,
+    parse,
+    public_key,
+    records,
+    unpacked,
+    verify,
+)
 from tidegate.tide import Status
 
 UNKNOWN_KEY: Final = "unknown_key"
 REVOKED_KEY: Final = "revoked_key"
 OTHER_SITE: Final = "other_site"
+Known = Mapping[str, Layout]
 
 
 class Unwanted(NamedTuple):
@@ -26,9 +40,11 @@ class Unwanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A frame whose signature and records are proven."""
+    """A frame whose signature and records are proven; `first_us` and `last_us`: the times of its records, at most."""
 
     frame: Frame
+    first_us: int
+    last_us: int
 
     @property
     def header(self) -> Header:
@@ -36,11 +52,14 @@ class Admitted:
         return self.frame.header
 
 
-def admit(body: bytes, keys: Keys) -> Iterator[Admitted | Unwanted]:
-    """Yield what becomes of each frame of a request, in order; where the request ends within one, that is the last."""
+def admit(body: bytes, keys: Keys, known: Known = KNOWN) -> Iterator[Admitted | Unwanted]:
+    """Yield what becomes of each frame of a request, in order; where the request ends within one, that is the last.
+
+    `known` are the schemas that this program reads.
+    """
     try:
         for data in unpacked(body):
-            yield _one(bytes(data), keys)
+            yield _one(bytes(data), keys, known)
     except FrameError as error:
         yield Unwanted(Status.REFUSED, error.reason, error.message, None, b"")
 
@@ -76,7 +95,7 @@ class UnwantedError(FrameError):
         self.word, self.code = reason, reason.upper()
 
 
-def _one(data: bytes, keys: Keys) -> Admitted | Unwanted:
+def _one(data: bytes, keys: Keys, known: Known) -> Admitted | Unwanted:
     header = None
     try:
         frame = parse(data)
@@ -87,10 +106,10 @@ def _one(data: bytes, keys: Keys) -> Admitted | Unwanted:
     except FrameError as error:  # nobody whom the cloud knows has vouched for these bytes: nothing is kept
         return Unwanted(Status.REFUSED, error.reason, error.message, header, data)
     try:
-        records(frame)
+        times = records(frame, known).heads()["time_us"]
     except FrameError as error:
         return Unwanted(Status.QUARANTINED, error.reason, error.message, header, data)
-    return Admitted(frame)
+    return Admitted(frame, int(times.min()), int(times.max()))
 
 
 def _key(site: str, key_id: str, keys: Keys) -> bytes:

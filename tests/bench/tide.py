@@ -76,12 +76,29 @@ class Site:
 class Cloud:
     """Ingest in a process of its own."""
 
-    def __init__(self, folder: Path, kind: str, key: str, public: bytes) -> None:
-        command = [sys.executable, "-m", "tests.bench.tide_cloud", str(folder), kind, key, public.hex(), SITE]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        told = json.loads(self.process.stdout.readline())
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder = folder / "log"
+        self._folder.mkdir()
+        command = [sys.executable, "-m", "tests.bench.tide_cloud", str(self._folder), kind]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        told = json.loads(self._line())
         self.port, self.pids = told["port"], (self.process.pid, *told["pids"])
+
+    @property
+    def log(self) -> Path:
+        """The file of a SQLite log."""
+        return self._folder / "log.sqlite"
+
+    def enrol(self, key: str, public: bytes, site: str) -> None:
+        """Let in what a site signs."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{key} {public.hex()} {site}\n")
+        self.process.stdin.flush()
+        self._line()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of ingest so far, its broker's aside."""
@@ -89,8 +106,9 @@ class Cloud:
 
     def stop(self) -> None:
         """End it in order."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=START_S)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.communicate(timeout=START_S)
 
 
 @contextmanager
@@ -99,7 +117,8 @@ def running(kind: str, bodies: list[bytes]) -> Iterator[tuple[Site, Cloud, Uplin
     folder = Path(tempfile.mkdtemp(prefix="tgt-"))
     pem = new_key(os.urandom)
     signer = signer_of(pem, "key")
-    site, cloud = Site(folder, bodies), Cloud(folder, kind, signer.key, public_of(pem, "key"))
+    site, cloud = Site(folder, bodies), Cloud(folder, kind)
+    cloud.enrol(signer.key, public_of(pem, "key"), SITE)
     carrier = HttpsCarrier(f"http://127.0.0.1:{cloud.port}")
     uplink = Uplink(
         whose=Whose(SiteId(SITE), GateId("g0")),

@@ -5,11 +5,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from serve_apps.plumbing.stream import log
+from serve_apps.plumbing.stream.configured import open_stream
 from serve_apps.plumbing.stream.kafka import cluster, reader, writer
 from serve_apps.plumbing.stream.kafka.stream import KafkaStream
 from serve_apps.plumbing.stream.ports import (
@@ -23,6 +25,8 @@ from serve_apps.plumbing.stream.ports import (
 from tests.contract.committing import COMMITTER, CURSOR, KEY, ROOT, counted
 from tests.servers.kafka_broker import Broker
 from tidegate.clock import SystemClock
+from tidegate.cloudsettings import LogSettings
+from tidegate.errors import SettingsError
 
 WAIT_S = 60.0
 BROKER_KILLS = 2
@@ -246,3 +250,18 @@ def test_a_topic_that_forgets_by_itself_is_refused(rig: Rig, config: dict[str, s
 
     with pytest.raises(MismatchError, match=r"forgets by itself: give it cleanup.policy=delete, retention.ms=-1"):
         rig.stream.create(topic, 1)
+
+
+def test_a_cloud_s_settings_open_it_with_what_a_private_file_tells_the_client(rig: Rig, tmp_path: Path) -> None:
+    client = tmp_path / "client.toml"
+    client.write_text('client.id = "tidegate-tests"\nsecurity.protocol = "PLAINTEXT"\n')
+    client.chmod(0o600)
+    told = LogSettings(kind="kafka", brokers=rig.broker.address, replicas=1, partitions=2, client=str(client))
+
+    opened = open_stream(told, tmp_path, SystemClock(), [f"{rig.prefix}.L2"])
+
+    assert opened.reader().partitions(f"{rig.prefix}.L2") == 2
+    opened.close()
+    client.write_text('security.protocol = "carrier pigeon"\n')
+    with pytest.raises(SettingsError, match=r"log\.client: .*security\.protocol"):
+        open_stream(told, tmp_path, SystemClock(), [f"{rig.prefix}.L2"])

@@ -13,7 +13,7 @@ from actors.uplink.ports import Reply
 from actors.uplink.uplink import Uplink, Whose
 from serve_apps.archive.consumer import Consumer
 from serve_apps.archive.delta import open_store
-from serve_apps.ingest.app import Backend
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import Committer
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
@@ -63,7 +63,7 @@ def _send(settings: SiteSettings, stream: MemoryStream) -> None:
     signer = signer_of(pem, "key")
     keys = MemoryKeys(SiteKey(signer.key, settings.site, public_of(pem, "key"), 0))
     committer = Committer(stream, "c0", CLOCK)
-    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
+    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committers=[committer], clock=CLOCK)
     direct = Direct(backend)
     uplink = Uplink(
         whose=Whose(SiteId(settings.site), GateId(settings.gate)),

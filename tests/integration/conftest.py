@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from edge_nodes import haproxy
+from tests.integration.clouds import cloud
 from tests.integration.doors import door
 
-__all__ = ["door"]
+__all__ = ["cloud", "door"]
 
 START_S = 120
 STOP_S = 60

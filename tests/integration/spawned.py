@@ -19,13 +19,14 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import ray
-from actors.spawn import spawn_gate
+from actors.spawn import spawn_gate, spawn_uplink
 from tidegate.errors import TidegateError
 from tidegate.settings import SiteSettings
 
 ray.init(address=sys.argv[1], namespace="tidegate", log_to_driver=False, logging_level="error")
 settings = SiteSettings.model_validate_json(sys.argv[2])
 gate = spawn_gate(settings, build="edge_nodes.http.app:build", keys=Path(sys.argv[3]).read_bytes())
+uplink = spawn_uplink(settings) if settings.uplink.url else None
 
 def ready():
     told = []
@@ -35,7 +36,15 @@ def ready():
         return {"error": error.message, "told": told}
     return {"error": None, "told": told}
 
-asked = {"ready": ready, "why": gate.why_not_ready, "pid": gate.pid, "stop": gate.stop}
+def stop():
+    if uplink is not None:
+        uplink.stop()
+    gate.stop()
+
+def uplink_pid():
+    return uplink.pid()
+
+asked = {"ready": ready, "why": gate.why_not_ready, "pid": gate.pid, "uplink_pid": uplink_pid, "stop": stop}
 for line in sys.stdin:
     print("told", json.dumps(asked[line.strip()]()), flush=True)
 """
@@ -49,14 +58,29 @@ class Cluster(Protocol):
 
 
 class Gate:
-    """A gate of the cluster; `layer` is laid over its settings, `keys` beside its own key."""
+    """A gate of the cluster; `door` and `uplink` are laid over its settings, `keys` beside its own key."""
 
-    def __init__(self, cluster: Cluster, folder: Path, door: dict[str, Any] | None = None, *keys: StoredKey) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path,
+        door: dict[str, Any] | None = None,
+        *keys: StoredKey,
+        uplink: dict[str, Any] | None = None,
+    ) -> None:
         self.folder = folder
         self.port = _free_port()
         self.key, stored = make_key("all", frozenset(Scope), os.urandom)
         (folder / "keys.json").write_bytes(dump_keys(KeyFile(keys=(stored, *keys))))
-        layer = {"site": folder.name, "data_dir": str(folder), "machine_mark": str(folder.parent / "mark")}
+        layer: dict[str, Any] = {
+            "site": folder.name,
+            "data_dir": str(folder),
+            "machine_mark": str(folder.parent / "mark"),
+        }
+        if uplink:
+            layer["uplink"] = uplink
+        if uplink:
+            layer["profile"] = "demo"  # the cloud of these tests speaks plain HTTP
         settings = json.dumps(layer | {"door": {"port": self.port, **(door or {})}})
         self._program = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, cluster.address, settings, str(folder / "keys.json")],

@@ -1,96 +1,21 @@
 """A journal on a disk, a real uplink, ingest over HTTP, its log in a file: all of it arrives, and can be asked for."""
 
-import http.client
-import json
 import os
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from typer.testing import CliRunner
 
 from actors.uplink.key import new_key, signer_of
 from edge_nodes.cli import app
-from serve_apps.ingest.app import Backend, build
-from serve_apps.ingest.committer import TOPICS, Committer
-from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
-from serve_apps.plumbing.stream.sqlite import SqliteStream
-from tests.integration.tides import CLOCK, Site, opened
-from tidegate.frames import MEDIA_TYPE, OF_LANE, Head, Origin, SignedHead, Signer, encode, packed, parse, records
+from tests.integration.clouds import Cloud
+from tests.integration.tides import Site, opened
+from tidegate.frames import MEDIA_TYPE, OF_LANE, Head, Origin, SignedHead, Signer, encode, packed
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.keys import KeyFile, Keyring, Scope, make_key
 from tidegate.records import CHAIN_START, DECISION_BODY_BYTES, Kind, Lane, Record
-
-START_S = 30
-
-
-@dataclass
-class Cloud:
-    """Ingest on a free port, and what it works with."""
-
-    port: int
-    key: str
-    keys: MemoryKeys
-    stream: SqliteStream
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
-        headers = {"authorization": f"Bearer {key or self.key}"}
-        return self.send("GET", path, b"", headers)
-
-    def post(self, path: str, body: bytes, media_type: str = MEDIA_TYPE) -> tuple[int, Any]:
-        return self.send("POST", path, body, {"content-type": media_type})
-
-    def send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
-        return response.status, json.loads(data) if "json" in response.headers.get("content-type", "") else data
-
-    def records(self, lane: Lane) -> list[bytes]:
-        reader = self.stream.reader()
-        found = []
-        for partition in range(reader.partitions(TOPICS[lane])):
-            offset = reader.begin(TOPICS[lane], partition)
-            for stored in reader.read(TOPICS[lane], partition, offset, messages_max=1_000, bytes_max=1 << 30):
-                found += list(records(parse(stored.value)).each())
-        reader.close()
-        return found
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    (tmp_path / "cloud").mkdir()
-    stream = SqliteStream(tmp_path / "cloud" / "log.sqlite", CLOCK)
-    for lane in (Lane.DECISIONS, Lane.EVENTS):
-        stream.create(TOPICS[lane], 4)
-    keys, (secret, stored) = MemoryKeys(), make_key("operator", frozenset(Scope), os.urandom)
-    committer = Committer(stream, "c0", CLOCK)
-    backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committer=committer, clock=CLOCK)
-    app = build(backend, Keyring(KeyFile(keys=(stored,))))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    ready = threading.Event()
-    for _ in range(START_S * 100):
-        if server.started:
-            break
-        ready.wait(0.01)
-    yield Cloud(server.servers[0].sockets[0].getsockname()[1], secret, keys, stream)
-    server.should_exit = True
-    thread.join()
-    backend.close()
-    stream.close()
 
 
 @pytest.fixture
@@ -159,7 +84,7 @@ def test_what_nobody_enrolled_or_what_was_revoked_is_refused_and_the_good_goes_o
         ("committed", ""),
     ]
     assert "stolen" in told["results"][1]["message"]
-    assert cloud.get("/v1/quarantine")[1] == {"data": [], "counts": {}}
+    assert cloud.get("/v1/quarantine")[1] == {"data": [], "counts": {}, "forks": []}
 
 
 def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:
@@ -174,6 +99,9 @@ def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enroll
     assert (case["reason"], case["first"], case["key"]) == ("forked", 1, site.signer.key)
     assert cloud.get(f"/v1/quarantine/{case['case_id']}/frame")[1] == twin
     assert cloud.get("/v1/sites/s1")[1]["forked"]
+    (fork,) = cloud.get("/v1/quarantine?site=s1")[1]["forks"]
+    assert (fork["site"], fork["epoch"], fork["reason"]) == ("s1", "0" * 16, "forked")
+    assert cloud.get("/v1/quarantine?site=s2")[1]["forks"] == []
 
 
 @pytest.mark.parametrize(

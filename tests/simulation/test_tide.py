@@ -1,5 +1,6 @@
 """The tide under a seed: whatever fails at sites, on the way and in the cloud, every record arrives whole and once."""
 
+import os
 import random
 import subprocess
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from tidegate.records import DECISION, Lane
 from tidegate.tide import FORKED
 from tidegate.tideline import COMMITTED, WITNESS
 
-SEEDS = 300
+SEEDS = range(*map(int, os.environ.get("TIDEGATE_SEEDS", "0:300").split(":")))  # others: see tests/soak.py
 STEPS = 50
 House = Any
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,7 +163,7 @@ def check_claims(world: World) -> None:
     left = {(site.name, epoch) for site in world.sites for epoch in site.restored()}
     epochs = {(site, epoch.partition("-")[2]) for site, epoch in there} - left
     for origin, held in world.cloud.committer.holdings().items():
-        assert not held.forked or (origin.site, origin.epoch) not in epochs, origin
+        assert not (held.forked or held.rival) or (origin.site, origin.epoch) not in epochs, origin
         for lane, claim in held.claims.items():
             whole = held.ranges(lane).missing(claim.seq) == ()
             assert whole or (origin.site, origin.epoch) not in epochs, (origin, lane)
@@ -171,7 +172,7 @@ def check_claims(world: World) -> None:
     assert set(world.cloud.quarantine.counts()) <= {FORKED}
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_fails_every_record_arrives_whole_and_once(seed: int, house: Callable[[int], House]) -> None:
     world = World(seed, house)
     try:

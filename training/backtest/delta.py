@@ -64,13 +64,13 @@ class DeltaArchive:
         """Yield decisions in windows of time that fit in memory: a source's `pos` never falls as its time rises."""
         groups = self._groups()
         rows = sum(group.rows for group in groups if group.meets(span))
-        names = [*dict.fromkeys((*columns, "source", "pos"))]
+        names, grown = [*dict.fromkeys((*columns, "source", "pos"))], self.pinned.grown("decisions")
         for window in cut(groups, span, max(1, -(-rows // ARCHIVE_WINDOW_ROWS))):
             found = self.pinned.rows("decisions", names, window).sort_by(
                 [("source", "ascending"), ("pos", "ascending")]
             )
             for batch in found.combine_chunks().to_batches(BACKTEST_BATCH_ROWS):
-                yield restored(batch, columns)
+                yield restored(batch, columns, grown)
 
     def _lists(self) -> Iterator[pa.RecordBatch]:
         """Yield sets one by one, since one may be large; of one whose text hasn't come yet the text is null."""

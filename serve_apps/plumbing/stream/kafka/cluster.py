@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from serve_apps.plumbing.stream.ports import Place, UnavailableError, UnknownTopicError
+from tidegate.errors import SettingsError
 from tidegate.limits import LOG_ASK_S_MAX, LOG_SEGMENT_BYTES, LOG_TABLE_SEGMENT_BYTES
 
 _LARGEST: Final = str(2**63 - 1)
@@ -59,7 +60,10 @@ class Cluster:
 
     def __init__(self, options: Options, replicas: int) -> None:
         self.options = {**options, "log.connection.close": False}
-        self._admin = AdminClient(self.options)
+        try:
+            self._admin = AdminClient(self.options)
+        except KafkaException as error:
+            raise SettingsError(f"log.client: {cause(error).str()}") from error
         self._replicas = replicas
         self._counts: dict[str, int] = {}
 

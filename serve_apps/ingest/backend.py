@@ -1,0 +1,93 @@
+"""What ingest's application works with: the intake on a thread of its own, committers behind it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from serve_apps.ingest.committer import Committer, Holding, Origin
+from serve_apps.ingest.ingest import NOTHING, Meter, let_in
+from serve_apps.ingest.intake import Known, UnwantedError, admit_head, admit_part
+from serve_apps.ingest.ports import Keys, Quarantine
+from serve_apps.ingest.shards import Shards
+from serve_apps.ingest.staging import Proven, Staging
+from serve_apps.plumbing.stream.ports import FencedError
+from tidegate.artifacts import ArtifactAnswer
+from tidegate.clock import Clock
+from tidegate.frames import KNOWN, FrameError
+from tidegate.tide import Answer, Status
+
+
+class Backend:
+    """Takes in what sites send. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        quarantine: Quarantine,
+        committers: Sequence[Committer],
+        clock: Clock,
+        known: Known = KNOWN,
+    ) -> None:
+        self.keys, self.quarantine, self.clock, self.known = keys, quarantine, clock, known
+        self.meter, self.staging, self.shards = Meter(), Staging(), Shards(committers)
+        self._intake = ThreadPoolExecutor(1, "intake")
+
+    @property
+    def fenced(self) -> FencedError | None:
+        """What a committer was told by which another one has taken over; None: all are in charge."""
+        return next((shard.fenced for shard in self.shards.each if shard.fenced is not None), None)
+
+    async def frames(self, body: bytes) -> Answer:
+        """Take in a request of frames; see `Ingest.frames`."""
+        loop = asyncio.get_running_loop()
+        request = await loop.run_in_executor(self._intake, let_in, body, self.keys, self.known)
+        outcome = await self.shards.commit(request.admitted()) if request.admitted() else NOTHING
+        answer, now_us = request.answer(outcome, self.shards.credit()), self.clock.now_us()
+        kept = request.cases(answer.results, now_us)
+        if kept:
+            await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
+        self.meter.count(request, answer.results, now_us)
+        return answer
+
+    async def head(self, body: bytes) -> Answer:
+        """Take in a head; see `Ingest.head`."""
+        outcome = await self.shards.commit([admit_head(body, self.keys)])
+        return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.shards.credit())
+
+    async def text(self, body: bytes) -> ArtifactAnswer:
+        """Take in a part of a text, or the offer of one."""
+        loop = asyncio.get_running_loop()
+        try:
+            taken = await loop.run_in_executor(self._intake, self._taken, body)
+        except FrameError as error:
+            reason = error.word if isinstance(error, UnwantedError) else error.reason
+            self.meter.count_text(reason)
+            return ArtifactAnswer(reason=reason, message=error.message)
+        if not isinstance(taken, Proven):
+            return ArtifactAnswer(next_part=taken)
+        while not await self.shards.of(taken.sha256).run(lambda committer: committer.keep(taken)):
+            pass  # between two commits those of frames have their turn
+        self.meter.count_text(Status.COMMITTED)
+        return ArtifactAnswer()
+
+    def _taken(self, body: bytes) -> Proven | int | None:
+        """Return a whole text, the part of one that is wanted next, or None where all of it is there."""
+        part = admit_part(body, self.keys)
+        there = self.shards.of(part.header.sha256).committer.has(part.header.sha256)
+        return None if there else self.staging.take(part)
+
+    async def holdings(self) -> Mapping[Origin, Holding]:
+        """Return what is known of each epoch, as it is now.
+
+        Raises:
+            TemporaryError: a committer can't ask the stream.
+        """
+        each = [shard.run(lambda committer: dict(committer.holdings())) for shard in self.shards.each]
+        return {origin: held for part in await asyncio.gather(*each) for origin, held in part.items()}
+
+    def close(self) -> None:
+        """Let go of the stream once what is under way has ended."""
+        self._intake.shutdown()
+        for shard in self.shards.each:
+            shard.close()
