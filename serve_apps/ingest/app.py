@@ -119,7 +119,8 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
     async def quarantine(_caller: reader, asked: Annotated[CasesQuery, Query()]) -> dict[str, Any]:
         cases = backend.quarantine.page(before=asked.before, items=asked.limit, site=asked.site)
         forks = forks_view(await backend.holdings(), asked.site)
-        return {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts(), "forks": forks}
+        told = {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts()}
+        return told | {"refused": backend.meter.refused(), "forks": forks}
 
     @app.get("/v1/quarantine/{case}/frame", summary="The bytes of a case", responses=told, response_class=Response)
     async def frame(_caller: reader, case: Annotated[int, Field(ge=1, lt=1 << 63)]) -> Response:

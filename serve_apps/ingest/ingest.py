@@ -87,6 +87,15 @@ class Meter:
         self.enrolments: dict[str, int] = {}
         """Enrolments and rotations of keys, by what became of them: `enrolled`, `rotated`, or the code of a refusal."""
 
+    def count_head(self, reason: str) -> None:
+        """Count one head that was refused."""
+        key = (Status.REFUSED.value, reason)
+        self.results[key] = self.results.get(key, 0) + 1
+
+    def refused(self) -> dict[str, int]:
+        """Return how many frames and heads were refused since the start, by reason."""
+        return {reason: count for (status, reason), count in self.results.items() if status == Status.REFUSED}
+
     def count_enrolment(self, became: str) -> None:
         """Count one request of a site about its key."""
         self.enrolments[became] = self.enrolments.get(became, 0) + 1
