@@ -79,17 +79,19 @@ class CloudProcess:
             text=True,
             start_new_session=True,
         )
-        self._say, self._started = say, threading.Event()
+        self._say, self._told = say, False
+        self._ready, self._over = False, threading.Event()
         self._reader = threading.Thread(target=self._read, name="cloud", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
             if line.startswith(_READY):
-                self._started.set()
+                self._ready = True
+                self._over.set()
             if line.startswith(_TOLD):
                 self._say(line.rstrip())
-        self._started.set()
+        self._over.set()
 
     def wait_started(self) -> None:
         """Return once it takes frames.
@@ -97,29 +99,31 @@ class CloudProcess:
         Raises:
             TemporaryError: it ended, or takes too long.
         """
-        in_time = self._started.wait(_STARTED_S)
-        if self.ended():
-            raise TemporaryError("the cloud ended before it was ready; its reason stands above")
+        in_time = self._over.wait(_STARTED_S)
         if not in_time:
             raise TemporaryError(f"the cloud isn't ready after {_STARTED_S:.0f} s")
+        if not self._ready:
+            raise TemporaryError("the cloud ended before it was ready; its reason stands above")
 
     def ended(self) -> bool:
         """Tell whether it is gone."""
         return self._process.poll() is not None
 
     def terminate(self) -> None:
-        """Tell it to stop, and don't wait."""
-        self._process.terminate()
+        """Tell it to stop, once, since twice would cut its stop short; and don't wait."""
+        if not self._told:
+            self._process.terminate()
+        self._told = True
 
     def close(self) -> None:
         """Stop it."""
-        self._process.terminate()
+        self.terminate()
         try:
             self._process.wait(_STOPPED_S)
         except subprocess.TimeoutExpired:
             self._process.kill()  # its reaper ends what it leaves
             self._process.wait()
-        self._reader.join()
+        self._reader.join(_STOPPED_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -176,8 +180,13 @@ def _need_apart(sites: Sequence[SiteSettings], place: CloudPlace | None) -> None
     Raises:
         SettingsError: which.
     """
-    for name in ("site", "data_dir"):
-        if len({getattr(one, name) for one in sites}) < len(sites):
+    own = {
+        "site": [one.site for one in sites],
+        "data_dir": [one.data_dir for one in sites],
+        "door.port": [str(one.door.port) for one in sites],
+    }
+    for name, said in own.items():
+        if len(set(said)) < len(said):
             raise SettingsError(f"{name}: two sites have the same; say another in the file that --beside names")
     if len(sites) > 1 and any(one.door.via == "serve" for one in sites):
         raise SettingsError('door.via: behind "serve" a cluster has one site; leave --beside out')

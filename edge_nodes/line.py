@@ -31,6 +31,7 @@ class Lines:
         self._sites = tuple(sites)
         self._before: _Before | None = None
         self._rows = 0
+        self._shown: list[str] = []
 
     def of(self, at_s: float, told: Mapping[str, Told]) -> Iterator[str]:
         """Yield what to print of what all sites told at a moment: a row, and the head where one is due.
@@ -41,14 +42,15 @@ class Lines:
         before, self._before = self._before, _Before(at_s, counts)
         if not any(decided or told[name].live["refused"] for name, (decided, _) in counts.items()):
             return
-        if self._rows % _HEAD_EVERY == 0:
-            yield from self._head(told)
+        shown = [name for name in self._sites if told[name].tide]
+        if self._rows % _HEAD_EVERY == 0 or shown != self._shown:
+            yield from self._head(shown)
+        self._shown = shown
         self._rows += 1
         yield self._row(told, self._before, before or _Before(at_s - 1, {}))
 
-    def _head(self, told: Mapping[str, Told]) -> Iterator[str]:
+    def _head(self, sites: Sequence[str]) -> Iterator[str]:
         first, of_site = "".join(_FIRST), "".join(_OF_SITE)
-        sites = [name for name in self._sites if told[name].tide]
         if sites:
             yield " " * len(first) + "".join(f"{_BETWEEN}{name[: len(of_site)]:>{len(of_site)}}" for name in sites)
         yield first + f"{_BETWEEN}{of_site}" * len(sites)
@@ -66,8 +68,7 @@ class Lines:
         ]
         row = _laid(cells, _FIRST)
         for name in self._sites:
-            tide = told[name].tide
-            if tide:
+            if tide := told[name].tide:
                 row += _BETWEEN + _laid(_tide_cells(tide, rates[name][1]), _OF_SITE)
         return row
 

@@ -16,7 +16,8 @@ from tidegate.records import CHAIN_START, DECISION, DECISION_BODY_BYTES, Kind, L
 NOW_US: Final = 1_795_500_000_000_000
 SOURCE: Final = "site-1.g0.0123456789abcdef"
 _KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-_SIGNER: Final = Signer(key_id(_KEY.public_key()), _KEY.sign)
+SIGNER: Final = Signer(key_id(_KEY.public_key()), _KEY.sign)
+PUBLIC: Final = _KEY.public_key().public_bytes_raw()
 
 
 def source(site: int) -> str:
@@ -50,7 +51,7 @@ def frame(lane: Lane, canonical: bytes, of: str = SOURCE) -> bytes:
     """Return canonical records as a frame."""
     site, gate, epoch = of.split(".")
     origin = Origin(SiteId(site), GateId(gate), EpochId(epoch))
-    return encode(origin, canonical, CHAIN_START, _SIGNER, layout=OF_LANE[lane]).data
+    return encode(origin, canonical, CHAIN_START, SIGNER, layout=OF_LANE[lane]).data
 
 
 def decisions_frame(first: int, count: int, of: str = SOURCE) -> bytes:
@@ -66,12 +67,12 @@ def events_frame(*records: Record, of: str = SOURCE) -> bytes:
 def parts_of(artifact: Artifact) -> list[bytes]:
     """Return a text in parts, as a site sends them."""
     whole = Whole(artifact.kind, artifact.text.encode())
-    return [whole.part(number, SiteId("site-1"), _SIGNER).data for number in range(1, whole.parts + 1)]
+    return [whole.part(number, SiteId("site-1"), SIGNER).data for number in range(1, whole.parts + 1)]
 
 
 def keep(store: Store, *artifacts: Artifact) -> None:
     """Put texts into an archive's tables, as its consumer does; each under a partition of its own."""
     for artifact in artifacts:
         for offset, part in enumerate(parts_of(artifact)):
-            for table, batch in rows_of(part, ARTIFACTS).items():
+            for table, batch in rows_of(part, ARTIFACTS, NOW_US).items():
                 store.append(table, [Piece(artifact.sha256, offset, batch)])

@@ -13,6 +13,8 @@ appended to only, so that what a table doesn't know yet is joined to it when it 
 
 `day` is the UTC day of the record's own time at its site, never that of its arrival: what comes a week late lies in
 the day in which it happened. Nor is it the day that a request claims, which a device's wrong clock may put anywhere.
+A site's clock may be wrong, too: days before 2020 and behind the day after the record's arrival lie at these ends, so
+that folders stay few, whatever clocks say. So whoever looks for a time asks for it, not for a day.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate.history import schema_of as history_schema
-from tidegate.limits import ARCHIVE_DAY_MAX, DAY_US
+from tidegate.limits import ARCHIVE_DAY_MAX, ARCHIVE_DAY_MIN, ARCHIVE_DAYS_AHEAD, DAY_US
 from tidegate.records import DECISION, FEATURE_SLOTS, REASON_SLOTS, SCHEMAS, Lane
 
 Rows = np.ndarray[Any, Any]
@@ -39,6 +41,7 @@ _LISTS: Final = {"features": (pa.float32(), FEATURE_SLOTS), "reasons": (pa.int32
 _BYTES: Final = frozenset({"request_hash"})
 _SIGNED: Final = {"u1": pa.int16(), "u2": pa.int32(), "u4": pa.int64(), "u8": pa.int64()}
 _ASCII_MAX: Final = 127
+_LATEST_US: Final = ARCHIVE_DAY_MAX * DAY_US
 
 
 def _type_of(name: str) -> pa.DataType:
@@ -148,36 +151,37 @@ class Pin(NamedTuple):
         return cls(*map(int, parts))
 
 
-def days_of(times_us: Rows) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Return the days of times, counted from 1970; times before it and beyond `ARCHIVE_DAY_MAX` lie at its ends."""
-    days: np.ndarray[Any, np.dtype[np.int32]] = np.clip(times_us // DAY_US, 0, ARCHIVE_DAY_MAX).astype(np.int32)
+def days_of(times_us: Rows, latest_us: int = _LATEST_US) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Return the days of times, counted from 1970, those out of bounds at their ends; `latest_us`: when they came."""
+    last = min(latest_us // DAY_US + ARCHIVE_DAYS_AHEAD, ARCHIVE_DAY_MAX)
+    days: np.ndarray[Any, np.dtype[np.int32]] = np.clip(times_us // DAY_US, ARCHIVE_DAY_MIN, last).astype(np.int32)
     return days
 
 
-def _days(times_us: Rows) -> pa.Array:
-    return pa.array(days_of(times_us)).cast(pa.date32())
+def _days(times_us: Rows, latest_us: int) -> pa.Array:
+    return pa.array(days_of(times_us, latest_us)).cast(pa.date32())
 
 
 def _repeated(text: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
-def decisions(source: str, rows: Rows) -> pa.RecordBatch:
+def decisions(source: str, rows: Rows, latest_us: int = _LATEST_US) -> pa.RecordBatch:
     """Return a run of decisions of one source, dtype `records.DECISION`, as they are stored."""
-    columns = [_repeated(source, len(rows)), _days(rows["time_us"])]
+    columns = [_repeated(source, len(rows)), _days(rows["time_us"], latest_us)]
     columns += [_column(rows[name], name) for name in DECISION.names or ()]
     return pa.RecordBatch.from_arrays(columns, schema=schema_of("decisions"))
 
 
-def events(source: str, heads: Rows, bodies: Sequence[bytes]) -> pa.RecordBatch:
+def events(source: str, heads: Rows, bodies: Sequence[bytes], latest_us: int = _LATEST_US) -> pa.RecordBatch:
     """Return a run of records of the events lane of one source as they are stored; `heads` as in `HEAD_FIELDS`."""
-    columns = [_repeated(source, len(heads)), _days(heads["time_us"])]
+    columns = [_repeated(source, len(heads)), _days(heads["time_us"], latest_us)]
     columns += [pa.array(heads[name].astype(np.int64)) for name in ("seq", "pos", "time_us")]
     columns += [pa.array(heads["kind"].astype(np.int16)), pa.array(bodies, pa.binary())]
     return pa.RecordBatch.from_arrays(columns, schema=schema_of("events"))
 
 
-def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
+def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]], latest_us: int = _LATEST_US) -> pa.RecordBatch:
     """Return rows of one of the smaller tables as they are stored.
 
     Raises:
@@ -185,7 +189,7 @@ def batch_of(table: Kept, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     """
     schema, told = schema_of(table), list(rows)
     if table in BY_DAY:
-        days = days_of(np.array([row[BY_DAY[table]] for row in told], np.int64)).tolist()
+        days = days_of(np.array([row[BY_DAY[table]] for row in told], np.int64), latest_us).tolist()
         told = [{**row, "day": day} for row, day in zip(told, days, strict=True)]
     for row in told:
         if missing := [name for name in schema.names if row.get(name) is None]:

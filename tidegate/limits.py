@@ -89,6 +89,10 @@ ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the
 # --- The tide. ---
 TIDE_RANGES_MAX: Final = 256  # of one lane of one epoch, apart from each other: each cut and restart leaves one at most
 TIDE_BORDERS_KEPT: Final = 16  # running hashes at single records that a second copy of a range is held against
+TIDE_AHEAD_US: Final = (
+    DAY_US  # a record's time beyond now by more is counted: a clock that is ahead, or somebody's joke
+)
+TIDE_PAST_US: Final = 18_262 * DAY_US  # 2020-01-01: a record's time before it is counted: a clock that was never set
 TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
 TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
 TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
@@ -259,6 +263,8 @@ ARCHIVE_BATCH_BYTES: Final = 64 * MIB  # so many decisions have two thirds of it
 ARCHIVE_BATCH_AGE_US: Final = 5 * SECOND_US  # so long whoever asks waits; shorter makes files faster than they merge
 ARCHIVE_READ_BYTES: Final = 8 * MIB  # of one partition at a time: a full batch is about this, compressed
 ARCHIVE_READ_MESSAGES: Final = 64  # of one partition at a time: a live site's frames are small
+ARCHIVE_DAY_MIN: Final = 18_262  # 2020-01-01 in days since 1970: nothing of tidegate's is older
+ARCHIVE_DAYS_AHEAD: Final = 1  # of the day of a commit: a site's clock may be ahead, a folder for each of its days not
 ARCHIVE_DAY_MAX: Final = 47_482  # 2100-01-01 in days since 1970: a site's time beyond it is a fault, not a folder
 ARCHIVE_FILES_MAX: Final = 64  # of one day before they are merged: each costs a reader about a millisecond
 ARCHIVE_FILE_BYTES: Final = 64 * MIB  # a merged file: an hour of a busy site; larger ones are rewritten too often

@@ -30,25 +30,29 @@ That table is written last, so that it says where to go on reading.
 """
 
 
-def rows_of(value: bytes, topic: str) -> Rows:
-    """Return what a committed message becomes, the table that `TOPICS` names last.
+def rows_of(value: bytes, topic: str, committed_us: int) -> Rows:
+    """Return what a message becomes that was committed then, the table that `TOPICS` names last.
 
     Raises:
         UndecodableError: the bytes are nothing of that topic, or a record doesn't say what its kind says.
     """
     try:
-        return _part(Part.parse(value)) if topic == ARTIFACTS else _frame(records(parse(value)), _LANES[topic])
+        return (
+            _part(Part.parse(value))
+            if topic == ARTIFACTS
+            else _frame(records(parse(value)), _LANES[topic], committed_us)
+        )
     except (FrameError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise UndecodableError(_first_line(error)) from error
 
 
-def _frame(run: Run, lane: Lane) -> Rows:
+def _frame(run: Run, lane: Lane, committed_us: int) -> Rows:
     source = f"{run.header.site}.{run.header.gate}.{run.header.epoch}"
     if run.header.lane != lane:
         raise UndecodableError(f"{source}: a frame of lane {run.header.lane} among those of lane {int(lane)}")
     if lane is Lane.DECISIONS:
-        return {"decisions": archived.decisions(source, run.decisions())}
-    return _events(source, run)
+        return {"decisions": archived.decisions(source, run.decisions(), committed_us)}
+    return _events(source, run, committed_us)
 
 
 def _first_line(error: Exception) -> str:
@@ -71,15 +75,15 @@ _SAID: Final[dict[int, tuple[Kept, Callable[[str, Record], dict[str, Any]]]]] = 
 """What a record says to a table beside `events`; one of a kind that this program doesn't know stands there alone."""
 
 
-def _events(source: str, run: Run) -> Rows:
+def _events(source: str, run: Run, committed_us: int) -> Rows:
     heads, each = run.heads(), list(run.each())
     told: dict[Kept, list[dict[str, Any]]] = {}
     for kind, record in zip(heads["kind"].tolist(), each, strict=True):
         if kind in _SAID:
             table, row = _SAID[kind]
             told.setdefault(table, []).append(row(source, Record.from_bytes(record)))
-    made: Rows = {table: archived.batch_of(table, rows) for table, rows in told.items()}
-    return made | {"events": archived.events(source, heads, [record[HEAD_BYTES:] for record in each])}
+    made: Rows = {table: archived.batch_of(table, rows, committed_us) for table, rows in told.items()}
+    return made | {"events": archived.events(source, heads, [record[HEAD_BYTES:] for record in each], committed_us)}
 
 
 def _part(part: Part) -> Rows:

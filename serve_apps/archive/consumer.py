@@ -177,7 +177,7 @@ class Consumer:
     def _add(self, place: Place, stored: Stored) -> bool:
         """Add one message's rows to the batch, or halt the partition; tell which."""
         try:
-            rows = rows_of(stored.value, place[0])
+            rows = rows_of(stored.value, place[0], stored.time_us)
         except UndecodableError as error:
             self._halt(place, f"offset {stored.offset}: {error.message}")
             return False

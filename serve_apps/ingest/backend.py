@@ -43,16 +43,21 @@ class Backend:
         loop = asyncio.get_running_loop()
         request = await loop.run_in_executor(self._intake, let_in, body, self.keys, self.known)
         outcome = await self.shards.commit(request.admitted()) if request.admitted() else NOTHING
-        answer = request.answer(outcome, self.shards.credit())
-        kept = request.cases(answer.results, self.clock.now_us())
+        answer, now_us = request.answer(outcome, self.shards.credit()), self.clock.now_us()
+        kept = request.cases(answer.results, now_us)
         if kept:
             await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
-        self.meter.count(request, answer.results)
+        self.meter.count(request, answer.results, now_us)
         return answer
 
     async def head(self, body: bytes) -> Answer:
         """Take in a head; see `Ingest.head`."""
-        outcome = await self.shards.commit([admit_head(body, self.keys)])
+        try:
+            head = admit_head(body, self.keys)
+        except FrameError as error:
+            self.meter.count_head(_word(error))
+            raise
+        outcome = await self.shards.commit([head])
         return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.shards.credit())
 
     async def text(self, body: bytes) -> ArtifactAnswer:
@@ -61,9 +66,8 @@ class Backend:
         try:
             taken = await loop.run_in_executor(self._intake, self._taken, body)
         except FrameError as error:
-            reason = error.word if isinstance(error, UnwantedError) else error.reason
-            self.meter.count_text(reason)
-            return ArtifactAnswer(reason=reason, message=error.message)
+            self.meter.count_text(_word(error))
+            return ArtifactAnswer(reason=_word(error), message=error.message)
         if not isinstance(taken, Proven):
             return ArtifactAnswer(next_part=taken)
         while not await self.shards.of(taken.sha256).run(lambda committer: committer.keep(taken)):
@@ -91,3 +95,8 @@ class Backend:
         self._intake.shutdown()
         for shard in self.shards.each:
             shard.close()
+
+
+def _word(error: FrameError) -> str:
+    """Return the stable word for why something was refused."""
+    return error.word if isinstance(error, UnwantedError) else error.reason

@@ -40,7 +40,7 @@ class Ingest:
         self._backend = Backend(keys=registry, quarantine=self._quarantine, committers=committers, clock=clock)
         keys = Path(settings.keys)
         keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
-        self._application = build(self._backend, keyring, identity_router(registry, keyring))
+        self._application = build(self._backend, keyring, identity_router(registry, keyring, self._backend.meter))
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 - Serve's own name, an ASGI application
         """Return what answers."""

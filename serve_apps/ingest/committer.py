@@ -67,8 +67,16 @@ class Holding:
     versions: Mapping[str, str] = field(default_factory=dict)
     durable_pos: int = 0
     told_us: int = 0
+    ahead_us: int = 0
+    """How far the site's clock was ahead of the cloud's at its last head."""
     forked: bool = False
     """Its site or somebody in its name has told another history: the alarm."""
+    order: int = 0
+    """Counts a gate's epochs by when each was first told of, from 1; 0: its site hasn't told of it yet."""
+    most: int = 0
+    """How many records its site ever claimed."""
+    rival: bool = False
+    """It went on after a later epoch of its gate had begun: two machines have one identity. An alarm, too."""
 
     def ranges(self, lane: Lane) -> Ranges:
         """Return what is there of a lane."""
@@ -103,7 +111,15 @@ class Holding:
         }
         claims = {f"{lane:d}": [claim.seq, claim.chain.hex(), claim.told_us] for lane, claim in self.claims.items()}
         said = {"format": _FORMAT, "lanes": lanes, "claims": claims, "versions": dict(self.versions)}
-        said |= {"durable_pos": self.durable_pos, "told_us": self.told_us, "forked": self.forked}
+        said |= {
+            "durable_pos": self.durable_pos,
+            "told_us": self.told_us,
+            "ahead_us": self.ahead_us,
+            "forked": self.forked,
+            "order": self.order,
+            "most": self.most,
+            "rival": self.rival,
+        }
         return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
@@ -122,7 +138,11 @@ class Holding:
             versions=said["versions"],
             durable_pos=said["durable_pos"],
             told_us=said["told_us"],
+            ahead_us=said.get("ahead_us", 0),
             forked=said["forked"],
+            order=said.get("order", 0),
+            most=said.get("most", 0),
+            rival=said.get("rival", False),
         )
 
 
@@ -176,6 +196,8 @@ class Committer:
         self._writer: Writer | None = None
         self._held: dict[Origin, Holding] = {}
         self._texts: dict[str, Kept] = {}
+        self._orders: dict[tuple[str, str], int] = {}
+        """Of each site and gate, the order of its newest epoch."""
 
     def holdings(self) -> Mapping[Origin, Holding]:
         """Return what is known of each epoch of each site of this shard.
@@ -200,6 +222,7 @@ class Committer:
         if staged:
             self._write(writer, messages, {"/".join(origin): held.to_bytes() for origin, held in staged.items()})
             self._held |= staged
+            self._note_orders(staged)
         return [Outcome(result, self._told(brought)) for brought, result in zip(requests, results, strict=True)]
 
     def has(self, sha256: str) -> bool:
@@ -239,8 +262,19 @@ class Committer:
             self._texts = {name.removeprefix(_TEXT): Kept.from_bytes(cursors[name]) for name in texts}
             held = {name: data for name, data in cursors.items() if name not in texts}
             self._held = {Origin(*name.split("/")): Holding.from_bytes(data) for name, data in held.items()}
+            self._orders = {}
+            self._note_orders(self._held)
             self._writer = writer
         return self._writer
+
+    def _note_orders(self, holdings: Mapping[Origin, Holding]) -> None:
+        for origin, held in holdings.items():
+            self._orders[origin[:2]] = max(held.order, self._orders.get(origin[:2], 0))
+
+    def _newest(self, origin: Origin, staged: Mapping[Origin, Holding]) -> int:
+        """Return the order of a gate's newest epoch."""
+        now = [held.order for other, held in staged.items() if other[:2] == origin[:2]]
+        return max([self._orders.get(origin[:2], 0), *now])
 
     def _write(self, writer: Writer, messages: list[Message], cursors: dict[str, bytes]) -> None:
         try:
@@ -254,7 +288,7 @@ class Committer:
         origin = origin_of(said)
         held = staged.get(origin) or self._held.get(origin) or Holding()
         if isinstance(item, Head):
-            staged[origin] = self._claimed(held, item)
+            staged[origin] = self._claimed(held, item, self._newest(origin, staged))
             forked = staged[origin].forked
             return Result(status=Status.QUARANTINED, reason=FORKED, message=_FORK_TOLD) if forked else _DONE
         lane, header = Lane(item.header.lane), item.header
@@ -268,9 +302,9 @@ class Committer:
             return Result(status=Status.QUARANTINED, reason=FORKED, message=_FORK_TOLD)
         return Result(status=_STATUSES[verdict])
 
-    def _claimed(self, held: Holding, head: Head) -> Holding:
-        """Return what is known once a site has said how far its journal reaches."""
-        now_us = self._clock.now_us()
+    def _claimed(self, held: Holding, head: Head, newest: int) -> Holding:
+        """Return what is known once a site has said how far its journal reaches; `newest`: its gate's newest epoch."""
+        now_us, claimed = self._clock.now_us(), sum(said.seq for said in head.heads.values())
         claims = {Lane(lane): Claim(said.seq, bytes.fromhex(said.chain), now_us) for lane, said in head.heads.items()}
         forked = any(held.ranges(lane).contradicts(claim) for lane, claim in claims.items())
         kept = {lane: _older(held, lane, claim) for lane, claim in claims.items()}
@@ -280,7 +314,11 @@ class Committer:
             versions=dict(head.versions),
             durable_pos=head.durable_pos,
             told_us=now_us,
+            ahead_us=head.time_us - now_us,
             forked=held.forked or forked,
+            order=held.order or newest + 1,
+            most=max(held.most, claimed),
+            rival=held.rival or (0 < held.order < newest and claimed > held.most),
         )
 
     def _told(self, brought: Brought) -> list[Cursor]:

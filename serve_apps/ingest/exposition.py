@@ -25,6 +25,14 @@ class _Collector:
         yield frames
         yield CounterMetricFamily("tidegate_ingest_records", "Records committed", value=self._meter.records)
         yield CounterMetricFamily("tidegate_ingest_bytes", "Bytes of frames committed", value=self._meter.bytes)
+        strange = CounterMetricFamily("tidegate_ingest_strange_times", "Frames with times of no clock", labels=["when"])
+        for when, count in self._meter.strange_times.items():
+            strange.add_metric([when], count)
+        yield strange
+        keys = CounterMetricFamily("tidegate_enrolments", "What sites asked about their keys", labels=["became"])
+        for word, count in sorted(self._meter.enrolments.items()):
+            keys.add_metric([word], count)
+        yield keys
         texts = CounterMetricFamily("tidegate_ingest_texts", "Texts, by what came of them", labels=["became"])
         for word, count in sorted(self._meter.texts.items()):
             texts.add_metric([word], count)
@@ -38,13 +46,21 @@ class _Collector:
     def _sites(self) -> Iterator[Metric]:
         behind = GaugeMetricFamily("tidegate_site_behind", "Records claimed and not here", labels=["site", "lane"])
         gaps = GaugeMetricFamily("tidegate_site_gaps", "Ranges missing for too long", labels=["site"])
+        clock = GaugeMetricFamily("tidegate_site_clock_ahead_seconds", "As its last head said", labels=["site"])
         forked = GaugeMetricFamily("tidegate_site_forked", "1: another history was told in its name", labels=["site"])
+        rivals = GaugeMetricFamily(
+            "tidegate_site_rivals",
+            "Epochs that went on beside a later one: two machines, one identity",
+            labels=["site"],
+        )
         for row in self._rows:
             for lane, count in row["behind"].items():
                 behind.add_metric([row["site"], lane], count)
             gaps.add_metric([row["site"]], row["gaps"])
+            clock.add_metric([row["site"]], row["clock_ahead_s"])
             forked.add_metric([row["site"]], float(row["forked"]))
-        yield from (behind, gaps, forked)
+            rivals.add_metric([row["site"]], row["rivals"])
+        yield from (behind, gaps, clock, forked, rivals)
 
 
 def exposition(meter: Meter, cases: Mapping[str, int], rows: list[dict[str, Any]]) -> bytes:

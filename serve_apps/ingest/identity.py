@@ -3,7 +3,8 @@
 A site proves itself by its token or its signatures, an operator by an API key of the scope `sites`.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from serve_apps.ingest.bodies import body_of
+from serve_apps.ingest.ingest import Meter
 from serve_apps.ingest.ports import SiteKey
 from serve_apps.ingest.registry import Made, Registered, Registry
 from serve_apps.plumbing.web import needing, problems
@@ -30,7 +32,7 @@ from tidegate.enrolment import (
     SiteName,
     TokenAnswer,
 )
-from tidegate.errors import FieldError, InvalidError
+from tidegate.errors import FieldError, InvalidError, TidegateError
 from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import PAGE_ITEMS_MAX, TIDE_ENROLMENT_BYTES_MAX
 from tidegate.problem import invalid
@@ -52,13 +54,13 @@ class PageQuery(BaseModel):
     cursor: Annotated[SiteName | None, Field(description="`next_cursor` of the page before")] = None
 
 
-def identity_router(registry: Registry, keyring: Keyring) -> APIRouter:
+def identity_router(registry: Registry, keyring: Keyring, meter: Meter) -> APIRouter:
     """Return the routes; whose application includes them answers each TidegateError as a problem."""
     router = APIRouter()
     operator = Annotated[Caller, Depends(needing(keyring, Scope.SITES))]
     _add_sites(router, registry, operator)
     _add_revocations(router, registry, operator)
-    _add_keys(router, registry)
+    _add_keys(router, registry, meter)
     return router
 
 
@@ -142,7 +144,7 @@ def _add_revocations(router: APIRouter, registry: Registry, operator: Any) -> No
         return _key(registry.revoke_key(site, key, why=asked.why, by=caller.name))
 
 
-def _add_keys(router: APIRouter, registry: Registry) -> None:
+def _add_keys(router: APIRouter, registry: Registry, meter: Meter) -> None:
     @router.post(
         _SITE + "/enrolment",
         summary="Enrol a site's key by a one-time token; the same again gets the same answer",
@@ -150,7 +152,8 @@ def _add_keys(router: APIRouter, registry: Registry) -> None:
         openapi_extra=_body(Enrolment),
     )
     def enrol(site: Site, asked: Annotated[Enrolment, Depends(_read(Enrolment))]) -> KeyAnswer:
-        return _key(registry.enrol(site, asked))
+        with _counted(meter, "enrolled"):
+            return _key(registry.enrol(site, asked))
 
     @router.post(
         _SITE + "/keys",
@@ -159,7 +162,19 @@ def _add_keys(router: APIRouter, registry: Registry) -> None:
         openapi_extra=_body(Rotation),
     )
     def rotate(site: Site, asked: Annotated[Rotation, Depends(_read(Rotation))]) -> KeyAnswer:
-        return _key(registry.rotate(site, asked))
+        with _counted(meter, "rotated"):
+            return _key(registry.rotate(site, asked))
+
+
+@contextmanager
+def _counted(meter: Meter, word: str) -> Iterator[None]:
+    """Count what becomes of a site's request: a refusal that nobody expects may be somebody who tries tokens."""
+    try:
+        yield
+    except TidegateError as error:
+        meter.count_enrolment(error.code.lower())
+        raise
+    meter.count_enrolment(word)
 
 
 def _time(time_us: int | None) -> str | None:

@@ -9,7 +9,7 @@ from serve_apps.ingest.intake import Admitted, Known, Unwanted, admit, admit_hea
 from serve_apps.ingest.ports import Case, Keys, Quarantine
 from tidegate.clock import Clock
 from tidegate.frames import KNOWN, Head, Header
-from tidegate.limits import FRAMES_BODY_BYTES_MAX
+from tidegate.limits import FRAMES_BODY_BYTES_MAX, TIDE_AHEAD_US, TIDE_PAST_US
 from tidegate.tide import Answer, Result, Status
 
 _NO_CASE: Final = 0
@@ -82,11 +82,29 @@ class Meter:
         self.texts: dict[str, int] = {}
         """Texts by what became of them: `committed`, or why they were refused."""
 
+        self.strange_times = {"ahead": 0, "past": 0}
+        """Frames committed with times that no clock of today has: counted, never refused, since records are records."""
+        self.enrolments: dict[str, int] = {}
+        """Enrolments and rotations of keys, by what became of them: `enrolled`, `rotated`, or the code of a refusal."""
+
+    def count_head(self, reason: str) -> None:
+        """Count one head that was refused."""
+        key = (Status.REFUSED.value, reason)
+        self.results[key] = self.results.get(key, 0) + 1
+
+    def refused(self) -> dict[str, int]:
+        """Return how many frames and heads were refused since the start, by reason."""
+        return {reason: count for (status, reason), count in self.results.items() if status == Status.REFUSED}
+
+    def count_enrolment(self, became: str) -> None:
+        """Count one request of a site about its key."""
+        self.enrolments[became] = self.enrolments.get(became, 0) + 1
+
     def count_text(self, became: str) -> None:
         """Count one text."""
         self.texts[became] = self.texts.get(became, 0) + 1
 
-    def count(self, request: Request, results: Iterable[Result]) -> None:
+    def count(self, request: Request, results: Iterable[Result], now_us: int) -> None:
         """Count one request."""
         for item, result in zip(request.items, results, strict=True):
             key = (result.status.value, result.reason)
@@ -94,6 +112,8 @@ class Meter:
             if isinstance(item, Admitted) and result.status is Status.COMMITTED:
                 self.records += item.header.count
                 self.bytes += len(item.frame.data)
+                self.strange_times["ahead"] += item.last_us > now_us + TIDE_AHEAD_US
+                self.strange_times["past"] += item.first_us < TIDE_PAST_US
 
 
 class Ingest:
@@ -113,9 +133,9 @@ class Ingest:
         """
         request = let_in(body, self._keys)
         outcome = self._commit(request.admitted()) if request.admitted() else NOTHING
-        answer = request.answer(outcome, FRAMES_BODY_BYTES_MAX)
-        self._quarantine.keep(request.cases(answer.results, self._clock.now_us()))
-        self.meter.count(request, answer.results)
+        answer, now_us = request.answer(outcome, FRAMES_BODY_BYTES_MAX), self._clock.now_us()
+        self._quarantine.keep(request.cases(answer.results, now_us))
+        self.meter.count(request, answer.results, now_us)
         return answer
 
     def head(self, body: bytes) -> Answer:

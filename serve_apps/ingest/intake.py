@@ -40,9 +40,11 @@ class Unwanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A frame whose signature and records are proven."""
+    """A frame whose signature and records are proven; `first_us` and `last_us`: the times of its records, at most."""
 
     frame: Frame
+    first_us: int
+    last_us: int
 
     @property
     def header(self) -> Header:
@@ -104,10 +106,10 @@ def _one(data: bytes, keys: Keys, known: Known) -> Admitted | Unwanted:
     except FrameError as error:  # nobody whom the cloud knows has vouched for these bytes: nothing is kept
         return Unwanted(Status.REFUSED, error.reason, error.message, header, data)
     try:
-        records(frame, known)
+        times = records(frame, known).heads()["time_us"]
     except FrameError as error:
         return Unwanted(Status.QUARANTINED, error.reason, error.message, header, data)
-    return Admitted(frame)
+    return Admitted(frame, int(times.min()), int(times.max()))
 
 
 def _key(site: str, key_id: str, keys: Keys) -> bytes:

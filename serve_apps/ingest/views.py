@@ -36,6 +36,21 @@ def lane_view(ranges: Ranges) -> LaneAnswer:
     return LaneAnswer(through=ranges.through, last=ranges.last, ranges=told)
 
 
+def forks_view(holdings: Holdings, site: str | None = None) -> list[dict[str, str]]:
+    """Return the epochs that raise an alarm, or those of one site, and why.
+
+    `forked`: another history was told under the same numbers. `rival`: it went on after a later epoch had begun.
+    """
+    mine = ((origin, held) for origin, held in holdings.items() if site in {None, origin.site})
+    told = ((origin, "forked" if held.forked else "rival") for origin, held in mine if held.forked or held.rival)
+    return [{**origin._asdict(), "reason": reason} for origin, reason in told]
+
+
+def _latest(mine: list[Holding]) -> Holding:
+    """Return the epoch that was heard of last."""
+    return max(mine, key=lambda held: held.told_us)
+
+
 def _summary(holdings: Holdings, site: str, now_us: int) -> dict[str, Any]:
     mine = [held for origin, held in holdings.items() if origin.site == site]
     told_us = max(held.told_us for held in mine)
@@ -46,7 +61,9 @@ def _summary(holdings: Holdings, site: str, now_us: int) -> dict[str, Any]:
         "behind": {f"L{lane:d}": sum(_behind(held, lane) for held in mine) for lane in Lane},
         "gaps": sum(len(held.gaps(lane, now_us)) for held in mine for lane in Lane),
         "forked": any(held.forked for held in mine),
-        "versions": dict(max(mine, key=lambda held: held.told_us).versions),
+        "rivals": sum(held.rival for held in mine),
+        "clock_ahead_s": _latest(mine).ahead_us // SECOND_US,
+        "versions": dict(_latest(mine).versions),
     }
 
 
@@ -57,6 +74,7 @@ def _epoch(origin: Origin, held: Holding, now_us: int) -> dict[str, Any]:
         "epoch": origin.epoch,
         "durable_pos": held.durable_pos,
         "forked": held.forked,
+        "rival": held.rival,
         "lanes": lanes,
     }
 

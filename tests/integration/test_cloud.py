@@ -114,8 +114,10 @@ def _free_port() -> int:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    port, folder = _free_port(), tmp_path / "cloud"
+    port, folder, told = _free_port(), tmp_path / "cloud", tmp_path / "cloud.toml"
+    told.write_text((ROOT / "configs" / "cloud" / "cloud.toml").read_text().replace("committers = 1", "committers = 2"))
     command = [sys.executable, "-m", "edge_nodes.cli", "cloud", "run", "--data-dir", str(folder), "--port", str(port)]
+    command += ["--settings", str(told)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TIDEGATE_TEST_CLOUD": str(folder)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from actors.uplink.disk import WatchedKey, read_key
 from actors.uplink.https import HttpsCarrier
 from actors.uplink.key import signer_of
 from edge_nodes.cli import app as cli
+from edge_nodes.house import CloudPlace, introduced
 from edge_nodes.loading import load
 from serve_apps.ingest.app import build
 from serve_apps.ingest.backend import Backend
@@ -94,7 +96,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     backend = Backend(keys=registry, quarantine=quarantine, committers=[Committer(stream, "c0", CLOCK)], clock=CLOCK)
     keyring = Keyring(parse_keys("keys.json", (folder / "keys.json").read_bytes()))
     config = uvicorn.Config(
-        build(backend, keyring, identity_router(registry, keyring)),
+        build(backend, keyring, identity_router(registry, keyring, backend.meter)),
         host="127.0.0.1",
         port=0,
         log_level="info",
@@ -208,6 +210,36 @@ def test_what_goes_wrong_is_told_with_what_to_do_and_leaves_the_site_as_it_was(
     assert "card number" in refused(cloud.operator("revoke", "s1", "--why", "4111 1111 1111 1111"))
     (tmp_path / "cloud" / "anna.key").write_text("tgk_" + "0" * 64)
     assert "nobody here knows that API key" in refused(cloud.operator("list"))
+
+
+def test_a_site_is_introduced_to_the_cloud_beside_it_once_and_again_only_where_its_key_is_gone(
+    cloud: Cloud, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cloud" / "operator.key").write_text(cloud.key_file.read_text())
+    place = CloudPlace(tmp_path / "cloud", int(cloud.url.rpartition(":")[2]), tmp_path / "run")
+    heard: list[str] = []
+
+    def introduce() -> bool:
+        return introduced(load([config]), place, heard.append)
+
+    assert introduce()
+    first = signer(config)
+    assert heard == [f"s1: enrolled, key {first.key}"]
+    assert cloud.send(first) == ("committed", "")
+    assert introduce()
+    assert signer(config).key == first.key
+
+    shutil.rmtree(tmp_path / "data")
+    assert introduce()
+    assert heard[1:] == [f"s1: enrolled, key {signer(config).key}"]
+    assert cloud.send(first) == ("refused", "revoked_key")
+
+    said(cloud.operator("revoke", "s1", "--key", signer(config).key, "--why", "the till was stolen"))
+    assert introduce()  # nothing is undone that an operator has done: the uplink is told why by what the cloud answers
+    assert cloud.send(signer(config)) == ("refused", "revoked_key")
+    said(cloud.operator("revoke", "s1", "--why", "the shop is closed"))
+    assert not introduce()
+    assert "s1: was revoked (the shop is closed), and sends nothing" in heard[-1]
 
 
 def test_no_secret_is_logged(cloud: Cloud, config: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -84,7 +84,9 @@ def test_what_nobody_enrolled_or_what_was_revoked_is_refused_and_the_good_goes_o
         ("committed", ""),
     ]
     assert "stolen" in told["results"][1]["message"]
-    assert cloud.get("/v1/quarantine")[1] == {"data": [], "counts": {}}
+    seen = cloud.get("/v1/quarantine")[1]
+    assert seen["refused"] == dict.fromkeys(("unknown_key", "revoked_key", "other_site"), 1)
+    assert (seen["data"], seen["counts"], seen["forks"]) == ([], {}, [])
 
 
 def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:
@@ -99,6 +101,9 @@ def test_another_history_is_kept_aside_and_can_be_looked_at(cloud: Cloud, enroll
     assert (case["reason"], case["first"], case["key"]) == ("forked", 1, site.signer.key)
     assert cloud.get(f"/v1/quarantine/{case['case_id']}/frame")[1] == twin
     assert cloud.get("/v1/sites/s1")[1]["forked"]
+    (fork,) = cloud.get("/v1/quarantine?site=s1")[1]["forks"]
+    assert (fork["site"], fork["epoch"], fork["reason"]) == ("s1", "0" * 16, "forked")
+    assert cloud.get("/v1/quarantine?site=s2")[1]["forks"] == []
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,7 @@ def test_a_head_of_a_key_that_nobody_enrolled_is_refused_with_what_to_do(cloud: 
 
     assert (status, told["code"]) == (403, "UNKNOWN_KEY")
     assert "enrol s1" in told["detail"]
+    assert cloud.get("/v1/quarantine")[1]["refused"] == {"unknown_key": 1}
 
 
 def test_a_torn_request_is_answered_frame_by_frame(cloud: Cloud, enrolled: Callable[[str], Site]) -> None:

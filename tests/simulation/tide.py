@@ -26,6 +26,7 @@ from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.ingest import Ingest
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
+from serve_apps.plumbing.stream.configured import TOPICS as ALL_TOPICS
 from serve_apps.plumbing.stream.memory import Fault, MemoryStream
 from tests.simulation.conftest import House
 from tidegate.archived import Kept
@@ -103,8 +104,8 @@ class Cloud:
 
     def __post_init__(self) -> None:
         self.stream = MemoryStream(self.clock, self._fate)
-        for lane in (Lane.DECISIONS, Lane.EVENTS):
-            self.stream.create(TOPICS[lane], PARTITIONS)
+        for topic in ALL_TOPICS:
+            self.stream.create(topic, PARTITIONS)
         self.store = FailingStore(lambda: self.rng.random() < self.faults)
         self.restart()
         self.restart_archive()

@@ -63,6 +63,16 @@ def test_a_site_without_a_cloud_has_no_columns_of_it() -> None:
     assert says(row, "6 0.2 1.25 5 0 0 1 3")
 
 
+def test_the_head_comes_again_where_an_uplink_begins_to_tell() -> None:
+    lines = Lines(("site-1",))
+    assert len(rows(lines, 1.0, site_1=told(5))) == 2
+
+    *head, row = rows(lines, 2.0, site_1=told(6, committed=3))
+
+    assert says(head[0], "| site-1")
+    assert len(head[1]) == len(row)
+
+
 def test_nothing_is_told_before_there_is_anything() -> None:
     lines = Lines(("site-1",))
 

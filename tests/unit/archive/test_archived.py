@@ -15,7 +15,7 @@ from tidegate.archived import (
     restored,
     schema_of,
 )
-from tidegate.limits import ARCHIVE_DAY_MAX, DAY_US
+from tidegate.limits import ARCHIVE_DAY_MAX, ARCHIVE_DAY_MIN, DAY_US
 from tidegate.records import DECISION, HEAD_FIELDS
 
 
@@ -53,9 +53,11 @@ def test_a_text_that_is_too_long_for_its_field_is_refused() -> None:
 
 
 def test_a_day_is_of_the_records_own_time_and_lies_within_bounds() -> None:
-    times = np.array([-1, 0, DAY_US - 1, DAY_US, 2**63 - 1, -(2**63)], np.int64)
+    today = NOW_US // DAY_US
+    times = np.array([NOW_US, NOW_US + DAY_US, NOW_US + 2 * DAY_US, 0, 2**63 - 1, -(2**63)], np.int64)
 
-    assert days_of(times).tolist() == [0, 0, 0, 1, ARCHIVE_DAY_MAX, 0]
+    assert days_of(times, NOW_US).tolist() == [today, today + 1, today + 1, ARCHIVE_DAY_MIN, today + 1, ARCHIVE_DAY_MIN]
+    assert days_of(times, 2**63 - 1).max() == ARCHIVE_DAY_MAX
 
 
 def test_events_keep_every_byte_of_a_record() -> None:

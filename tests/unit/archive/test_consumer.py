@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from serve_apps.archive.archive import TOPICS
@@ -16,7 +17,7 @@ from tests.sent import NOW_US, SOURCE, decision_rows, decisions_frame, event, ev
 from tidegate.archived import Kept
 from tidegate.artifacts import Artifact
 from tidegate.clock import ManualClock
-from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_BYTES, ARCHIVE_BATCH_ROWS
+from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_BYTES, ARCHIVE_BATCH_ROWS, DAY_US
 from tidegate.records import Kind, Lane, Record
 
 L1, L2 = ("tidegate.L1", 0), ("tidegate.L2", 0)
@@ -287,3 +288,16 @@ def test_a_part_that_is_none_stops_the_texts_and_nothing_else(rig: Rig) -> None:
 
     assert list(made.halted) == [(ARTIFACTS, 0)]
     assert made.flush() == 10
+
+
+def test_records_of_a_wrong_clock_lie_in_few_days_and_keep_their_time(rig: Rig) -> None:
+    made, rows = rig.consumer(), decision_rows(1, 400)
+    rows["time_us"] = np.where(np.arange(400) % 2, 3 * NOW_US, 0) + np.arange(400) * DAY_US
+
+    rig.send(L1, frame(Lane.DECISIONS, rows.tobytes()))
+    made.step()
+    made.flush()
+
+    kept = rig.store.read("decisions")
+    assert len(set(kept["day"].to_pylist())) == 2
+    assert sorted(kept["time_us"].to_pylist()) == sorted(rows["time_us"].tolist())

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from serve_apps.ingest.identity import identity_router
+from serve_apps.ingest.ingest import Meter
 from serve_apps.ingest.memory import MemoryRegister
 from serve_apps.ingest.registry import Registry
 from tidegate.clock import ManualClock
@@ -35,10 +36,10 @@ def _answer(error: TidegateError) -> Response:
     return Response(body, status, {name.decode(): value.decode() for name, value in headers})
 
 
-def application(registry: Registry) -> FastAPI:
+def application(registry: Registry, meter: Meter) -> FastAPI:
     """Return the routes in an application that answers errors as the cloud's do."""
     app = FastAPI()
-    app.include_router(identity_router(registry, KEYRING))
+    app.include_router(identity_router(registry, KEYRING, meter))
 
     @app.exception_handler(TidegateError)
     async def _refused(_request: Request, error: TidegateError) -> Response:
@@ -57,7 +58,8 @@ class Cloud:
     def __init__(self) -> None:
         self.clock = ManualClock(NOW_US)
         self.registry = Registry(MemoryRegister(), self.clock, Random(7).randbytes)
-        self.app = application(self.registry)
+        self.meter = Meter()
+        self.app = application(self.registry, self.meter)
 
     def ask(self, method: str, path: str, body: Any = None, key: str | None = OPERATOR) -> httpx.Response:
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
@@ -271,3 +273,16 @@ def test_each_path_is_in_the_document_with_what_it_takes(cloud: Cloud) -> None:
     schema = paths["/v1/sites/{site}/enrolment"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["required"]) == {"token", "public_key", "proof"}
     assert schema["additionalProperties"] is False
+
+
+def test_what_becomes_of_each_site_s_request_is_counted(cloud: Cloud) -> None:
+    signer, _ = cloud.enrol()
+    other, public = pair(2)
+    stolen = enrolment("s1", "tgt_" + "0" * 64, public, other).model_dump()
+    turned = rotation("s1", signer, public, other).model_dump()
+
+    assert cloud.ask("POST", "/v1/sites/s1/enrolment", stolen, key=None).status_code == 403
+    assert cloud.ask("POST", "/v1/sites/s1/keys", turned, key=None).status_code == 200
+    assert cloud.ask("POST", "/v1/sites/s1/keys", turned | {"proof": "0" * 128}, key=None).status_code == 422
+
+    assert cloud.meter.enrolments == {"enrolled": 1, "token_refused": 1, "rotated": 1, "invalid_request": 1}
