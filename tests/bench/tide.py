@@ -1,9 +1,10 @@
 """How fast a backlog drains and what waits for it: `python -m tests.bench.tide`.
 
 A journal of real decisions on a disk, the real uplink in this process, ingest in another, with its log in a SQLite
-file or in a Kafka broker. Three things are measured: how long a backlog takes from the journal into the log, and what
-it costs; how long a live decision takes to be committed while a backlog drains; and the same decisions as JSON rows
-over the same HTTP into the same log. The last line is one JSON object.
+file or in a Kafka broker. Four things are measured: how long a backlog takes from the journal into the log, and what
+it costs; how long a live decision takes to be committed while a backlog drains; what the tide takes of a gate (see
+`tests.bench.tide_gate`); and the same decisions as JSON rows over the same HTTP into the same log. The last line is one
+JSON object.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from actors.uplink.uplink import Uplink, Whose
 from tests.bench.cpu import cpu_s
 from tests.bench.decided import decided
 from tests.bench.stream import KINDS
+from tests.bench.tide_gate import beside
 from tidegate.clock import SystemClock
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import FRAME_RECORDS_MAX, GIB
@@ -247,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=400_000, help="of the backlog")
     parser.add_argument("--logs", default=",".join(KINDS), help="sqlite, kafka, or both")
+    parser.add_argument("--no-gate", action="store_true", help="leave out what the tide takes of a gate: two minutes")
     options = parser.parse_args()
     canonical = decided(min(DISTINCT, options.records), warm=DISTINCT)
     width = DECISION.itemsize
@@ -255,6 +258,8 @@ def main() -> None:
     for kind in options.logs.split(","):
         told[kind] = drained(kind, bodies, options.records)
         told[kind] |= lived(kind, bodies, options.records)
+    if not options.no_gate:
+        told["gate"] = beside(lambda text: print(text, file=sys.stderr))
     told["json_rows"] = as_rows("sqlite", bodies, max(FRAME_RECORDS_MAX, options.records // 20))
     for name, numbers in told.items():
         for what, value in numbers.items():
