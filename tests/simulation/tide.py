@@ -43,7 +43,7 @@ from tidegate.tideline import COMMITTED, WITNESS
 PARTITIONS = 4
 QUIET_STEPS_MAX = 3_000
 FAST = 1 << 30
-BUSY = 0.3  # of the worlds: their journals fill segments, and weeks go by
+BUSY = 0.2  # of the worlds: their journals fill segments, and weeks go by
 RecordKey = tuple[str, str, int, int]
 """Site, epoch, lane, seq."""
 
