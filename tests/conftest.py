@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from actors.gate.actor import GateActor
 
 READY_S = 60
-RAY = (
+OWN_CLUSTERS = (
     "tests/e2e/test_documents.py",
     "tests/e2e/test_up.py",
-    "tests/integration/test_backtest.py",
     "tests/integration/test_bench.py",
-    "tests/integration/test_bench_peers.py",
     "tests/integration/test_cloud.py",
+)
+"""Each of them starts clusters of its own, as a newcomer does."""
+SHARED_CLUSTER = (
+    "tests/integration/test_backtest.py",
     "tests/integration/test_gate_restarts.py",
     "tests/integration/test_joined.py",
     "tests/integration/test_kill.py",
@@ -56,18 +58,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 class Halves(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Shares the suite between two processes: one has all that starts Ray, the other the rest by files.
+    """Shares the suite between two processes, files whole: one begins with the tests that start clusters of their own.
 
-    Two Ray clusters that start at one time fail on two cores.
+    The other begins with those that share one. So no more than two clusters ever start at one time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "ray" if needs_ray(nodeid) else nodeid.split("::", 1)[0]
+        return cluster(nodeid) or nodeid.split("::", 1)[0]
 
 
-def needs_ray(nodeid: str) -> bool:
-    """Tell whether a test starts a Ray cluster, or uses the one that all such tests share."""
-    return nodeid.startswith(RAY) or SERVED in nodeid
+def cluster(nodeid: str) -> str:
+    """Tell whose Ray cluster a test needs; nothing: nobody's."""
+    if nodeid.startswith(OWN_CLUSTERS):
+        return "own cluster"
+    return "shared cluster" if nodeid.startswith(SHARED_CLUSTER) or SERVED in nodeid else ""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,11 +81,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Halves:
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Begin with what takes longest: Ray, then what talks to processes, then the rest."""
-    strays = [item.nodeid for item in items if "ray_cluster" in item.fixturenames and not needs_ray(item.nodeid)]
+    strays = [item.nodeid for item in items if "ray_cluster" in item.fixturenames and not cluster(item.nodeid)]
     if strays:
         raise pytest.UsageError(f"{strays} use Ray: name their files in tests/conftest.py")
+    order = ("own cluster", "shared cluster", "")
     slow = ("tests/integration/", "tests/e2e/")
-    items.sort(key=lambda item: (not needs_ray(item.nodeid), not item.nodeid.startswith(slow)))
+    items.sort(key=lambda item: (order.index(cluster(item.nodeid)), not item.nodeid.startswith(slow)))
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: two processes must find the same names, and a person must be able to read them."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session")
