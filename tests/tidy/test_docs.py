@@ -26,7 +26,7 @@ FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTA
 INLINE = re.compile(r"`((?:make|tidegate|python -m) [^`]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MEASURED = re.compile(r"\b\d[\d.,]*\s?(?:ms|µs|ns|[MG]iB(?:/s)?|(?:decisions|requests)(?: a second|/s)|per second)\b")
-SOURCE = re.compile(r"`(?:make bench|python -m tests\.bench\.[a-z_]+|tidegate/limits\.py)[^`]*`")
+SOURCE = re.compile(r"`(?:make (?:bench|soak)|python -m tests\.(?:soak|bench\.[a-z_]+)|tidegate/limits\.py)[^`]*`")
 PLACEHOLDER = re.compile(r"\$\((?:[^()]|\([^()]*\))*\)")
 
 
