@@ -38,6 +38,9 @@ _TOKEN_BYTES: Final = 40
 """Of which the mark's eight are no secret to who reads another process's environment; 32 random ones are."""
 _POLL_S: Final = 0.2
 _LISTENER_S: Final = 5.0
+_FREE_PORTS: Final = range(20_000, 29_960)
+"""Above Ray's workers (up to 19,999), below Serve's replicas and what Linux hands out (from 30,000 and 32,768 on)."""
+_PORT_ATTEMPTS: Final = 100
 _TOLD_PART: Final = 0.1
 _FIRST_MODEL: Final = ("--weeks", "2")  # nobody waits for more: a first model has no other to be measured against
 _SEARCH_S_MAX: Final = 14_400.0  # two hundred trials of a minute, and an hour to spare
@@ -51,10 +54,18 @@ Say = Callable[[str], None]
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback that nobody listens on, nor gets who asks the kernel for any, nor Ray's workers.
+
+    It is listened on half a minute later: one of the kernel's would be another's by then.
+
+    Raises:
+        TemporaryError: none was found.
+    """
+    for _ in range(_PORT_ATTEMPTS):
+        port = _FREE_PORTS.start + secrets.randbelow(len(_FREE_PORTS))
+        if not refused("127.0.0.1", port):
+            return port
+    raise TemporaryError(f"no port is free among {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1}; end what listens there")
 
 
 def refused(host: str, port: int) -> str:

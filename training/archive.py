@@ -116,8 +116,8 @@ class PinnedArchive:
         """Return the text of an artifact; None: not all of its parts are there, or not yet."""
         found = self._dataset("artifacts").to_table(["part", "parts", "text"], filter=ds.field("sha256") == sha256)
         for count in set(found["parts"].to_pylist()):
-            parts = found.filter(pc.equal(found["parts"], count)).sort_by("part")["text"].to_pylist()
-            text = "".join(parts)
+            rows = found.filter(pc.equal(found["parts"], count)).sort_by("part")
+            text = "".join(dict(zip(rows["part"].to_pylist(), rows["text"].to_pylist(), strict=True)).values())
             if hashlib.sha256(text.encode()).hexdigest() == sha256:
                 return text
         return None

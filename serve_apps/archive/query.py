@@ -47,7 +47,8 @@ _DECISION_WORDS: Final[Mapping[str, Mapping[Any, int]]] = {
 }
 _VIEWS: Final[dict[ArchivedTable, str]] = {
     "artifacts": """SELECT sha256, min(kind) AS kind, string_agg(text, '' ORDER BY part) AS text
-        FROM stored_artifacts GROUP BY sha256, parts HAVING count(*) = parts""",
+        FROM (SELECT DISTINCT sha256, kind, part, parts, text FROM stored_artifacts)
+        GROUP BY sha256, parts HAVING count(*) = parts""",
     "decisions": f"""SELECT source || '.L{int(Lane.DECISIONS)}.' || seq AS id, {_time("time_us", "decided_at")},
         {_time("occurred_us", "occurred_at")}, * REPLACE (
         {", ".join(_words(column, words) for column, words in _DECISION_WORDS.items())}) FROM stored_decisions""",

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from serve_apps.archive.delta import open_store, opened
+from serve_apps.archive.delta import Upkeep, open_store, opened
 from serve_apps.archive.ports import ArchiveError, Piece
 from tests.sent import SOURCE, decision_rows
 from tidegate import archived
@@ -120,3 +120,17 @@ def test_an_archive_that_this_program_doesnt_know_is_refused_and_left_alone(
         with pytest.raises(refused, match=told):
             opening(tmp_path / "whole")
     assert DeltaTable(tmp_path / "whole" / "decisions").version() == 0
+
+
+def test_settings_of_upkeep_count_for_an_archive_that_is_there(tmp_path: Path) -> None:
+    open_store(tmp_path)
+
+    store = open_store(tmp_path, upkeep=Upkeep(retention_days=50, merge_files=3))
+
+    configured = opened(tmp_path)["events"].metadata().configuration
+    assert configured["delta.logRetentionDuration"] == configured["delta.deletedFileRetentionDuration"]
+    assert configured["delta.logRetentionDuration"] == "interval 50 days"
+    assert open_store(tmp_path, upkeep=Upkeep(50, 3)).pin() == store.pin()
+    for offset, merged in ((0, 0), (1, 0), (2, 3)):
+        store.append("decisions", [Piece("test", offset, archived.decisions(SOURCE, decided(1 + 5 * offset)))])
+        assert store.merge("decisions") == merged

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from serve_apps.archive.__main__ import main
+from serve_apps.archive.archive import rows_of
 from serve_apps.archive.delta import open_store
 from serve_apps.archive.ports import Piece
-from tests.sent import SOURCE, decision_rows, event, keep, label
+from serve_apps.plumbing.stream.log import ARTIFACTS
+from tests.sent import NOW_US, SOURCE, decision_rows, event, keep, label, parts_of
 from tidegate import archived
 from tidegate.artifacts import Artifact
 from tidegate.decision import Outcome
 from tidegate.history import label_row
 from tidegate.records import HEAD_BYTES, HEAD_FIELDS, Kind
+from training.archive import PinnedArchive
 
 LISTS = Artifact("lists", "list,entity,value,expires_at,rule\nwatch,card,card-1,,\n")
 
@@ -92,6 +95,26 @@ def test_lists_have_their_text_once_it_has_come_and_until_when_they_held(
         {"version": 1, "to_us": 2, "text": LISTS.text},
         {"version": 2, "to_us": None, "text": None},
     ]
+
+
+def test_a_text_of_many_parts_is_one_once_all_of_them_are_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = Artifact("lists", "list,entity,value,expires_at,rule\n" + "watch,card,card-é,,\n" * 9_000)
+    store, sql = open_store(folder), f"SELECT kind, text FROM artifacts WHERE sha256 = '{long.sha256}'"
+    *some, last = parts_of(long)
+
+    def told() -> list[dict[str, str]]:
+        return [json.loads(line) for line in ask(folder, capsys, "query", sql, "--format", "json")[1].splitlines()]
+
+    for offset, part in enumerate((*some, *some)):  # a log that was put back may hold a part twice
+        store.append("artifacts", [Piece("log", offset, rows_of(part, ARTIFACTS, NOW_US)["artifacts"])])
+    assert told() == []
+    assert PinnedArchive.of(str(folder)).text(long.sha256) is None
+    store.append("artifacts", [Piece("log", 99, rows_of(last, ARTIFACTS, NOW_US)["artifacts"])])
+
+    assert told() == [{"kind": "lists", "text": long.text}]
+    assert PinnedArchive.of(str(folder)).text(long.sha256) == long.text
 
 
 def test_an_answer_is_cut_at_the_limit_and_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from serve_apps.archive.consumer import Consumer
+from serve_apps.archive.memory import MemoryStore
 from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import TOPICS, Committer
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
@@ -106,6 +108,29 @@ def test_sites_are_shared_out_and_a_restart_knows_them_all(stream: Stream, sende
     assert second.fenced is None
     for backend in (first, second):
         backend.close()
+
+
+def test_an_archive_takes_what_all_of_them_committed_and_says_that_nothing_is_behind(
+    stream: Stream, senders: list[Sender]
+) -> None:
+    backend, store = opened(stream, senders), MemoryStore()
+    asyncio.run(backend.frames(packed([sender.frame() for sender in senders])))
+    reader, consumers = stream.reader(), stream.consumers()
+    consumer = Consumer(reader=reader, consumers=consumers, store=store, clock=CLOCK)
+
+    while consumer.step().messages:
+        pass
+    behind = sum(position.behind for position in consumer.positions().values())
+    consumer.flush()
+
+    sources = store.read("decisions")["source"].to_pylist()
+    names = {sender.name for sender in senders}
+    mine = [source.partition(".")[0] for source in sources if source.partition(".")[0] in names]
+    assert sorted(mine) == sorted(sender.name for sender in senders for _ in range(ROWS))
+    assert behind >= SITES
+    assert {position.behind for position in consumer.positions().values()} == {0}
+    for each in (backend, reader, consumers):
+        each.close()
 
 
 def _of_another_epoch(sender: Sender) -> bytes:

@@ -1,13 +1,13 @@
 """The house as a newcomer has it: in a folder of its own, set up, nothing started yet."""
 
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_nodes.node import free_port
 from tests.e2e.newcomer import SMALL, House, Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,9 +46,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
         shutil.copytree(ROOT / name, folder / name)
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy2(ROOT / name, folder / name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     edge = folder / "configs" / "edge"
     _rewrite(edge / "site.toml", {"port = 8410": f"port = {port}"})
     _rewrite(edge / "production.toml", {"/var/lib/tidegate": f"{folder}/lib", "/etc/tidegate": f"{folder}/etc"})

@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ import pytest
 
 from actors.uplink.disk import PosixFile
 from actors.uplink.standing import STANDING_FILE, LaneStanding, Standing, dump
+from edge_nodes.node import free_port
 from tests.e2e.browser import BROWSER, FLAGS, Tab, browser
 from tests.integration.spawned import shelved
 from tidegate.keys import KeyFile, Scope, dump_keys, make_key
@@ -75,12 +75,6 @@ def _decide(port: int, key: str, number: int) -> str:
 Opens = Callable[[dict[str, Any], bytes], int]
 
 
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _layer(folder: Path, port: int, *beside: int) -> dict[str, Any]:
     """Return a site's settings: whose pages may read its door, and be read by its page, is said by their ports."""
     doors = {"port": port, "origins": [f"http://127.0.0.1:{each}" for each in beside]}
@@ -90,7 +84,7 @@ def _layer(folder: Path, port: int, *beside: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def ports() -> tuple[int, int]:
     """Where two doors will be, which have to know of each other."""
-    return _port(), _port()
+    return free_port(), free_port()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from actors.journal.verify import verify
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes.leftovers import FOLDER_PREFIX
+from edge_nodes.node import free_port
 from tests.e2e.newcomer import SMALL, STAGE_S, Run, until
 from tidegate.limits import HOUSE_BYTES_MAX
 
@@ -59,12 +60,6 @@ class Up(Run):
         return sum(one.memory_full_info().pss for one in found if "training.stream" not in one.cmdline())
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A demo site in a folder of its own, on a free port."""
@@ -80,7 +75,7 @@ def beside(tmp_path: Path) -> tuple[str, ...]:
     """Options for another site, and for a cloud of the test's own."""
     made = tmp_path / "site-2.toml"
     made.write_text(f'site = "site-2"\ndata_dir = "{tmp_path}/site-2"\n')
-    cloud = ("--cloud-dir", str(tmp_path / "cloud"), "--cloud-port", str(_free_port()))
+    cloud = ("--cloud-dir", str(tmp_path / "cloud"), "--cloud-port", str(free_port()))
     return ("--beside", str(made), *cloud, "--run-dir", str(tmp_path / "run"))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from edge_nodes import haproxy
+from edge_nodes.node import free_port
 from tests.integration.clouds import cloud
 from tests.integration.doors import door
 
@@ -40,12 +41,6 @@ class RayCluster:
     environment: dict[str, str]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _until(done: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not (met := done()) and time.monotonic() < deadline:
@@ -66,7 +61,7 @@ def _marked(mark: str) -> list[int]:
 def _environment(mark: str, token: str, folder: str) -> dict[str, str]:
     return {
         **os.environ,
-        **haproxy.environment(Path(folder), _free_port, haproxy=haproxy.installed()),
+        **haproxy.environment(Path(folder), free_port, haproxy=haproxy.installed()),
         MARK: mark,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
@@ -81,9 +76,9 @@ def _command(port: int, dashboard: int, folder: str) -> list[str]:
         "port": port,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": dashboard,
-        "ray-client-server-port": _free_port(),
-        "dashboard-agent-listen-port": _free_port(),
-        "metrics-export-port": _free_port(),
+        "ray-client-server-port": free_port(),
+        "dashboard-agent-listen-port": free_port(),
+        "metrics-export-port": free_port(),
         "num-cpus": 2,
         "object-store-memory": 200_000_000,
         "temp-dir": folder,
@@ -134,7 +129,7 @@ def _stop(process: "subprocess.Popen[bytes]", mark: str) -> list[int]:
 def ray_cluster() -> Iterator[RayCluster]:
     """A one-node cluster with token auth on free ports; at the end no process of it may be left."""
     mark, token = secrets.token_hex(8), secrets.token_hex(32)
-    port, dashboard = _free_port(), _free_port()
+    port, dashboard = free_port(), free_port()
     # A short path: Ray's sockets lie in it, and a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="tgt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         environment = _environment(mark, token, folder)

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
+from edge_nodes.node import free_port
 from tidegate.keys import KeyFile, Scope, StoredKey, dump_keys, make_key
 
 STOP_S = 120
@@ -69,7 +69,7 @@ class Gate:
         uplink: dict[str, Any] | None = None,
     ) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.key, stored = make_key("all", frozenset(Scope), os.urandom)
         (folder / "keys.json").write_bytes(dump_keys(KeyFile(keys=(stored, *keys))))
         layer: dict[str, Any] = {
@@ -120,12 +120,6 @@ class Gate:
         finally:
             self._program.communicate(timeout=STOP_S)
         assert self._program.returncode == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def shelved(folder: Path, bundle_files: dict[str, bytes]) -> Path:

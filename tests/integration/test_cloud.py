@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from actors.uplink.memory import MemoryTexts
+from edge_nodes.node import free_port
 from edge_nodes.reaper import members
 from serve_apps.archive.delta import opened
 from tests.integration import tides
@@ -106,15 +106,9 @@ def decisions_of(rows: pa.Table) -> list[bytes]:
     return [row.tobytes() for batch in batches for row in rows_of(restored(batch, DECISION.names or ()))]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    port, folder, told = _free_port(), tmp_path / "cloud", tmp_path / "cloud.toml"
+    port, folder, told = free_port(), tmp_path / "cloud", tmp_path / "cloud.toml"
     told.write_text((ROOT / "configs" / "cloud" / "cloud.toml").read_text().replace("committers = 1", "committers = 2"))
     command = [sys.executable, "-m", "edge_nodes.cli", "cloud", "run", "--data-dir", str(folder), "--port", str(port)]
     command += ["--settings", str(told)]

@@ -16,18 +16,13 @@ from actors.scorer.disk import PosixFolder
 from actors.scorer.shelf import Shelf
 from edge_nodes import reaper
 from edge_nodes.doctor.linux import LinuxMachine, locked, optimised
+from edge_nodes.node import free_port
 from tidegate.keys import KeyFile, Scope, dump_keys, make_key
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120
 
 Site = tuple[Path, Callable[[], None]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def put_keys(folder: Path) -> bytes:
