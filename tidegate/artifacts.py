@@ -6,7 +6,6 @@ can carry it and anybody prove who sent it. Part 0 is an offer: it holds nothing
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, NamedTuple, Self
@@ -24,6 +23,7 @@ from tidegate.limits import (
     ARTIFACT_PART_BYTES,
     ARTIFACT_PARTS_MAX,
 )
+from tidegate.records import json_of
 
 ARTIFACTS_PATH: Final = "/v1/artifacts"
 ARTIFACT_MEDIA_TYPE: Final = "application/vnd.tidegate.artifact"
@@ -68,7 +68,7 @@ def trained_at_us(manifest: bytes | str) -> int:
         ValueError: it is no manifest.
     """
     try:
-        trained_us = json.loads(manifest)["trained_at_us"]
+        trained_us = json_of(manifest)["trained_at_us"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"no manifest of a bundle ({error})") from None
     if type(trained_us) is not int or not 0 <= trained_us <= _TIME_US_MAX:

@@ -17,9 +17,10 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pyarrow as pa
 
+from tidegate.events import LabelReceived
 from tidegate.lists import ListsActivation
 from tidegate.policy.active import Activation
-from tidegate.records import DECISION, SCHEMAS, Lane, Record
+from tidegate.records import DECISION, SCHEMAS, Lane
 from tidegate.wire import decision_columns, decision_schema, fill
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
@@ -96,15 +97,9 @@ def batch_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), schema=schema_of(table))
 
 
-def label_row(source: str, record: Record) -> dict[str, Any]:
-    """Return what a `LABEL_RECEIVED` record says as a row of `labels`.
-
-    Raises:
-        ValueError: it isn't such a record.
-    """
-    values = record.values()
-    values.pop("source", None)  # who says so; here it is whose journal has it
-    return {**values, "source": source, "received_us": record.time_us}
+def label_row(source: str, told: LabelReceived, received_us: int) -> dict[str, Any]:
+    """Return a label as a row of `labels`."""
+    return {**told.model_dump(), "source": source, "received_us": received_us}
 
 
 def lists_row(source: str, told: ListsActivation, from_us: int) -> dict[str, Any]:

@@ -74,6 +74,7 @@ SEGMENT_BYTES: Final = 16 * MIB  # large enough to make sealing rare, small enou
 SEGMENT_BYTES_MAX: Final = 256 * MIB  # what a locator has room for
 SEGMENT_BYTES_MIN: Final = 64 * KIB  # tests and simulations use small ones
 RECORD_BODY_BYTES_MAX: Final = 1 * MIB  # a list or a configuration in full is the largest body
+JSON_DEPTH_MAX: Final = 64  # of an event or a manifest: ten times a policy's; a parser's own end lies near a thousand
 APPEND_BYTES_MAX: Final = 2 * MIB  # records of one decision, or one list, under one checksum
 JOURNAL_BYTES_MAX: Final = 8 * 1024 * MIB  # about 12 million decisions; configurable
 JOURNAL_RESERVE_BYTES: Final = 2 * SEGMENT_BYTES  # kept free, so that acknowledging and sealing work on a full disk

@@ -65,10 +65,10 @@ class ListsActivation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Annotated[int, Field(ge=0, description="grows with each change; 0 is the empty set")] = 0
+    version: Annotated[int, Field(ge=0, lt=1 << 63, description="grows with each change; 0 is the empty set")] = 0
     lists: Annotated[str, Field(pattern=r"^l-[0-9a-f]{12}$|^$", description="names the content")] = ""
     entries: Annotated[int, Field(ge=0)] = 0
-    as_of_us: int = 0
+    as_of_us: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] = 0
     changed_us: Annotated[int, Field(description="when single entries were last changed; 0 is not since as_of_us")] = 0
     by: Annotated[str, Field(max_length=64)] = ""
     why: Annotated[str, Field(max_length=500)] = ""

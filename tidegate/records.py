@@ -14,7 +14,13 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from tidegate.limits import NAME_BYTES_MAX, RECORD_BODY_BYTES_MAX, TOKEN_BYTES_MAX, TRANSACTION_ID_BYTES_MAX
+from tidegate.limits import (
+    JSON_DEPTH_MAX,
+    NAME_BYTES_MAX,
+    RECORD_BODY_BYTES_MAX,
+    TOKEN_BYTES_MAX,
+    TRANSACTION_ID_BYTES_MAX,
+)
 
 
 class Lane(IntEnum):
@@ -144,19 +150,54 @@ class Record(NamedTuple):
         """Return what a record of the events lane says.
 
         Raises:
-            ValueError: the body is no JSON, or no object.
+            ValueError: the body is no JSON, nested too deep, or no object.
         """
-        values: dict[str, Any] = json.loads(self.body)
+        values: dict[str, Any] = json_of(self.body)
         if not isinstance(values, dict):
             told = f"{self.kind.name} at {self.pos} says {type(values).__name__}, not an object"
             raise ValueError(told)  # noqa: TRY004 - the bytes are wrong, not the type of an argument
         return values
 
 
+_TOO_DEEP: Final = f"JSON that is nested more than {JSON_DEPTH_MAX} deep"
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def event_body(values: dict[str, Any]) -> bytes:
     """Return `values` as canonical JSON, the body of a record of the events lane."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return _CANONICAL.encode(values).encode()
+
+
+def json_of(data: bytes | str) -> Any:  # noqa: ANN401 - whatever it says
+    """Return what JSON says.
+
+    How deep it may be nested doesn't depend on how deep the caller stands: what one program reads, all others read.
+
+    Raises:
+        ValueError: it is no JSON in UTF-8, or nested too deep.
+    """
+    text = data if isinstance(data, str) else data.decode()
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if text.count("{") + text.count("[") > JSON_DEPTH_MAX and _deep(value):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _deep(value: Any) -> bool:  # noqa: ANN401 - whatever JSON says
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(JSON_DEPTH_MAX):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def fingerprint(text: str) -> str:

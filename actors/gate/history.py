@@ -13,6 +13,7 @@ from actors.journal.reader import Reader
 from actors.journal.segment import Columns
 from tidegate.clock import rfc3339
 from tidegate.errors import NotFoundError
+from tidegate.events import LabelReceived
 from tidegate.history import Table, batch_of, decisions_batch, label_row, lists_row, policy_row
 from tidegate.ids import GateId, SiteId
 from tidegate.limits import BACKTEST_BATCH_ROWS
@@ -130,7 +131,8 @@ class JournalHistory:
     def _say(self, source: str, record: Record) -> None:
         match record.kind:
             case Kind.LABEL_RECEIVED if record.time_us >= self._from_us:
-                self._labels.append(label_row(source, record))
+                told = LabelReceived.model_validate(record.values())
+                self._labels.append(label_row(source, told, record.time_us))
             case Kind.LISTS_ACTIVATED:
                 held = self._lists.setdefault(source, [])
                 if held:

@@ -1,6 +1,5 @@
 """Which rows of which tables a frame or a part of a text becomes. Pure: no disk, no clock, no log."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,11 +10,12 @@ from serve_apps.plumbing.stream.log import ARTIFACTS, topic_of
 from tidegate import archived
 from tidegate.archived import Kept
 from tidegate.artifacts import Part, trained_at_us
+from tidegate.events import LabelReceived, Said, said
 from tidegate.frames import FrameError, Run, parse, records
 from tidegate.history import label_row, lists_row, policy_row
 from tidegate.lists import ListsActivation
 from tidegate.policy.active import Activation
-from tidegate.records import HEAD_BYTES, Kind, Lane, Record
+from tidegate.records import HEAD_BYTES, Lane
 
 Rows = dict[Kept, pa.RecordBatch]
 _LANES: Final[dict[str, Lane]] = {topic_of(lane): lane for lane in (Lane.DECISIONS, Lane.EVENTS)}
@@ -59,31 +59,26 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
-def _lists(source: str, record: Record) -> dict[str, Any]:
-    return lists_row(source, ListsActivation.model_validate(record.values()), record.time_us)
-
-
-def _policy(source: str, record: Record) -> dict[str, Any]:
-    return policy_row(source, Activation.model_validate(record.values()), record.time_us)
-
-
-_SAID: Final[dict[int, tuple[Kept, Callable[[str, Record], dict[str, Any]]]]] = {
-    Kind.LABEL_RECEIVED: ("labels", label_row),
-    Kind.LISTS_ACTIVATED: ("lists", _lists),
-    Kind.POLICY_ACTIVATED: ("policies", _policy),
-}
-"""What a record says to a table beside `events`; one of a kind that this program doesn't know stands there alone."""
+def _row(source: str, told: Said, time_us: int) -> tuple[Kept, dict[str, Any]]:
+    """Return what a record says to a table beside `events`, and which."""
+    match told:
+        case LabelReceived():
+            return "labels", label_row(source, told, time_us)
+        case ListsActivation():
+            return "lists", lists_row(source, told, time_us)
+        case Activation():
+            return "policies", policy_row(source, told, time_us)
 
 
 def _events(source: str, run: Run, committed_us: int) -> Rows:
-    heads, each = run.heads(), list(run.each())
-    told: dict[Kept, list[dict[str, Any]]] = {}
-    for kind, record in zip(heads["kind"].tolist(), each, strict=True):
-        if kind in _SAID:
-            table, row = _SAID[kind]
-            told.setdefault(table, []).append(row(source, Record.from_bytes(record)))
-    made: Rows = {table: archived.batch_of(table, rows, committed_us) for table, rows in told.items()}
-    return made | {"events": archived.events(source, heads, [record[HEAD_BYTES:] for record in each], committed_us)}
+    heads, bodies = run.heads(), [record[HEAD_BYTES:] for record in run.each()]
+    rows: dict[Kept, list[dict[str, Any]]] = {}
+    for kind, time_us, body in zip(heads["kind"].tolist(), heads["time_us"].tolist(), bodies, strict=True):
+        if (told := said(kind, body)) is not None:
+            table, row = _row(source, told, time_us)
+            rows.setdefault(table, []).append(row)
+    made: Rows = {table: archived.batch_of(table, told, committed_us) for table, told in rows.items()}
+    return made | {"events": archived.events(source, heads, bodies, committed_us)}
 
 
 def _part(part: Part) -> Rows:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, NamedTuple
 
 from serve_apps.ingest.ports import Keys
 from tidegate.artifacts import Part
+from tidegate.events import check
 from tidegate.frames import (
     KNOWN,
     Frame,
@@ -13,6 +15,7 @@ from tidegate.frames import (
     Head,
     Header,
     Layout,
+    Run,
     SignedHead,
     parse,
     public_key,
@@ -20,6 +23,7 @@ from tidegate.frames import (
     unpacked,
     verify,
 )
+from tidegate.records import HEAD_BYTES, Lane
 from tidegate.tide import Status
 
 UNKNOWN_KEY: Final = "unknown_key"
@@ -106,10 +110,23 @@ def _one(data: bytes, keys: Keys, known: Known) -> Admitted | Unwanted:
     except FrameError as error:  # nobody whom the cloud knows has vouched for these bytes: nothing is kept
         return Unwanted(Status.REFUSED, error.reason, error.message, header, data)
     try:
-        times = records(frame, known).heads()["time_us"]
+        run = records(frame, known)
+        _prove_said(run)
+        times = run.heads()["time_us"]
     except FrameError as error:
         return Unwanted(Status.QUARANTINED, error.reason, error.message, header, data)
     return Admitted(frame, int(times.min()), int(times.max()))
+
+
+def _prove_said(run: Run) -> None:
+    """Refuse events that who reads them couldn't: once committed they can't be taken back."""
+    if run.header.lane != Lane.EVENTS:
+        return
+    for seq, kind, record in zip(count(run.header.first), run.heads()["kind"].tolist(), run.each(), strict=False):
+        try:
+            check(kind, record[HEAD_BYTES:])
+        except ValueError as error:
+            raise FrameError("schema", f"the record {seq} of kind {kind}: {error}") from None
 
 
 def _key(site: str, key_id: str, keys: Keys) -> bytes:

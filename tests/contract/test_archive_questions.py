@@ -16,6 +16,7 @@ from tests.sent import NOW_US, SOURCE, decision_rows, event, keep, label, parts_
 from tidegate import archived
 from tidegate.artifacts import Artifact
 from tidegate.decision import Outcome
+from tidegate.events import LabelReceived
 from tidegate.history import label_row
 from tidegate.records import HEAD_BYTES, HEAD_FIELDS, Kind
 from training.archive import PinnedArchive
@@ -33,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
     heads = np.frombuffer(b"".join(record.to_bytes()[:HEAD_BYTES] for record in records), HEAD_FIELDS)
     bodies = [record.body for record in records]
     store.append("events", [Piece("test", 0, archived.events(SOURCE, heads, bodies))])
-    store.append("labels", [Piece("test", 0, archived.batch_of("labels", [label_row(SOURCE, label(2))]))])
+    told = label_row(SOURCE, LabelReceived.model_validate(label(2).values()), NOW_US + 2)
+    store.append("labels", [Piece("test", 0, archived.batch_of("labels", [told]))])
     held = [
         {"source": SOURCE, "version": version, "from_us": version, "as_of_us": 0, "lists": name}
         for version, name in ((1, LISTS.name), (2, "l-000000000000"))
