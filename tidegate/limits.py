@@ -243,6 +243,7 @@ FRAME_HEADER_BYTES_MAX: Final = 4 * KIB  # of frames and heads: all fields at th
 FRAME_COLUMNS_BYTES_OVER: Final = 64 * KIB  # columns beyond their records: metadata, padding, bitmaps of some writers
 FRAME_METADATA_BYTES_MAX: Final = 32 * KIB  # what says where 41 columns are takes 3 KiB, what they are called 5
 FRAMES_BODY_BYTES_MAX: Final = 4 * MIB  # of one request: four frames of the largest size, a dozen of decisions
+FRAMES_BODY_FRAMES_MAX: Final = 256  # of one request: of one record each they are a quarter second of the cloud
 HEAD_VERSIONS_MAX: Final = 16  # bundle, lists, policy, configuration, release, and what else joins them
 HEAD_VERSION_CHARS_MAX: Final = 64  # a SHA-256 in hex digits
 

@@ -40,6 +40,7 @@ from tidegate.limits import (
     FRAME_BYTES_MAX,
     FRAME_RECORDS_MAX,
     FRAMES_BODY_BYTES_MAX,
+    FRAMES_BODY_FRAMES_MAX,
     SECOND_US,
     TIDE_HEAD_EVERY_US,
     TIDE_PASSAGE_BYTES_MAX,
@@ -181,14 +182,14 @@ class Uplink:
             return True
         for frame in self._frames(wanted.key, passage):
             size = len(frame.data) + 4
-            if load.frames and load.size + size > credit:
+            if load.frames and (load.size + size > credit or len(load.frames) == FRAMES_BODY_FRAMES_MAX):
                 return False
             load.frames.append(frame.data)
             load.size += size
             load.spans.append((wanted.key, Span(frame.header.first, frame.header.last)))
             self._lanes.take(*load.spans[-1])
             self._schedule.sent(queue, size)
-        return load.size < credit
+        return load.size < credit and len(load.frames) < FRAMES_BODY_FRAMES_MAX
 
     def _frames(self, key: Key, passage: Passage) -> Iterator[Frame]:
         """Yield a passage's frames; a record that fits none is held back, and told."""

@@ -55,8 +55,10 @@ def _add_errors(app: FastAPI) -> None:
         return answered(NotReadyError(f"this committer is over, and the next one starts: {error.message}"))
 
     @app.exception_handler(FrameError)
-    async def _no_head(_request: Request, error: FrameError) -> Response:
-        return answered(error, 403 if isinstance(error, UnwantedError) else 422)
+    async def _refused(_request: Request, error: FrameError) -> Response:
+        if isinstance(error, UnwantedError):
+            return answered(error, 403)
+        return answered(error, 413 if error.reason == "oversized" else 422)
 
 
 def _bytes(media_type: str) -> dict[str, Any]:

@@ -41,7 +41,11 @@ class Backend:
     async def frames(self, body: bytes) -> Answer:
         """Take in a request of frames; see `Ingest.frames`."""
         loop = asyncio.get_running_loop()
-        request = await loop.run_in_executor(self._intake, let_in, body, self.keys, self.known)
+        try:
+            request = await loop.run_in_executor(self._intake, let_in, body, self.keys, self.known)
+        except FrameError as error:
+            self.meter.count_refused(_word(error))
+            raise
         outcome = await self.shards.commit(request.admitted()) if request.admitted() else NOTHING
         answer, now_us = request.answer(outcome, self.shards.credit()), self.clock.now_us()
         kept = request.cases(answer.results, now_us)
@@ -52,10 +56,11 @@ class Backend:
 
     async def head(self, body: bytes) -> Answer:
         """Take in a head; see `Ingest.head`."""
+        loop = asyncio.get_running_loop()
         try:
-            head = admit_head(body, self.keys)
+            head = await loop.run_in_executor(self._intake, admit_head, body, self.keys)
         except FrameError as error:
-            self.meter.count_head(_word(error))
+            self.meter.count_refused(_word(error))
             raise
         outcome = await self.shards.commit([head])
         return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.shards.credit())

@@ -68,7 +68,11 @@ def _case(header: Header, result: Result, size: int, now_us: int) -> Case:
 
 
 def let_in(body: bytes, keys: Keys, known: Known = KNOWN) -> Request:
-    """Return what a body brought, looked at frame by frame."""
+    """Return what a body brought, looked at frame by frame.
+
+    Raises:
+        FrameError: oversized: more frames than one request may bring.
+    """
     return Request(tuple(admit(body, keys, known)))
 
 
@@ -87,8 +91,8 @@ class Meter:
         self.enrolments: dict[str, int] = {}
         """Enrolments and rotations of keys, by what became of them: `enrolled`, `rotated`, or the code of a refusal."""
 
-    def count_head(self, reason: str) -> None:
-        """Count one head that was refused."""
+    def count_refused(self, reason: str) -> None:
+        """Count one head, or one request as a whole, that was refused."""
         key = (Status.REFUSED.value, reason)
         self.results[key] = self.results.get(key, 0) + 1
 
@@ -129,6 +133,7 @@ class Ingest:
         """Take in a request of frames.
 
         Raises:
+            FrameError: oversized: more frames than one request may bring; nothing of it was looked at.
             TemporaryError: nothing was acknowledged; send it again.
         """
         request = let_in(body, self._keys)

@@ -60,9 +60,13 @@ def admit(body: bytes, keys: Keys, known: Known = KNOWN) -> Iterator[Admitted | 
     """Yield what becomes of each frame of a request, in order; where the request ends within one, that is the last.
 
     `known` are the schemas that this program reads.
+
+    Raises:
+        FrameError: oversized: nothing of the request was looked at, since nobody knows yet who sent it.
     """
+    frames = unpacked(body)
     try:
-        for data in unpacked(body):
+        for data in frames:
             yield _one(bytes(data), keys, known)
     except FrameError as error:
         yield Unwanted(Status.REFUSED, error.reason, error.message, None, b"")

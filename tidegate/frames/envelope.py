@@ -26,6 +26,8 @@ _MAGIC_BYTES: Final = 4
 _START: Final = _MAGIC_BYTES + _LENGTH.size
 _SIGNATURE_BYTES: Final = 64
 KEY_ID_HEX: Final = 16
+ENVELOPE_BYTES_MIN: Final = _START + _SIGNATURE_BYTES
+"""Nothing shorter is one."""
 
 
 def public_key(raw: bytes) -> Ed25519PublicKey:

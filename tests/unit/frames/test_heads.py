@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tidegate import limits
 from tidegate.frames import REASONS, FrameError, Head, LaneHead, SignedHead, Signer, packed, parse, unpacked, verify
+from tidegate.frames.envelope import ENVELOPE_BYTES_MIN
 
 CHAIN = "ab" * 32
 
@@ -104,13 +105,13 @@ def test_the_envelope_is_bounded_before_it_is_read(data: bytes, reason: str) -> 
     assert refused.value.reason in REASONS
 
 
-@given(st.lists(st.binary(max_size=50), max_size=6))
+@given(st.lists(st.binary(min_size=ENVELOPE_BYTES_MIN, max_size=90), max_size=6))
 @settings(max_examples=20)
 def test_a_body_gives_back_its_frames(frames: list[bytes]) -> None:
     assert [bytes(one) for one in unpacked(packed(frames))] == frames
 
 
-@given(st.lists(st.binary(max_size=20), min_size=1, max_size=3), st.data())
+@given(st.lists(st.binary(min_size=ENVELOPE_BYTES_MIN, max_size=90), min_size=1, max_size=3), st.data())
 @settings(max_examples=20)
 def test_a_body_cut_short_yields_what_is_whole_and_is_refused(frames: list[bytes], data: st.DataObject) -> None:
     body = packed(frames)
@@ -129,4 +130,20 @@ def test_a_body_is_bounded() -> None:
     with pytest.raises(FrameError, match=r"^oversized: "):
         packed(frames)
     with pytest.raises(FrameError, match=r"^oversized: "):
-        list(unpacked(bytes(limits.FRAMES_BODY_BYTES_MAX + 1)))
+        unpacked(bytes(limits.FRAMES_BODY_BYTES_MAX + 1))
+
+
+def test_the_frames_of_a_body_are_counted_before_any_is_looked_at() -> None:
+    frame = bytes(ENVELOPE_BYTES_MIN)
+    most = [frame] * limits.FRAMES_BODY_FRAMES_MAX
+    assert len(list(unpacked(packed(most)))) == limits.FRAMES_BODY_FRAMES_MAX
+
+    with pytest.raises(FrameError, match=r"^oversized: more than 256 frames"):
+        packed([*most, frame])
+    with pytest.raises(FrameError, match=r"^oversized: more than 256 frames"):
+        unpacked(bytes(limits.FRAMES_BODY_BYTES_MAX))
+
+
+def test_what_is_shorter_than_any_frame_ends_a_body() -> None:
+    with pytest.raises(FrameError, match=r"^malformed: 71 bytes at byte 4 are shorter"):
+        list(unpacked(packed([bytes(ENVELOPE_BYTES_MIN - 1)])))

@@ -37,4 +37,6 @@ def test_every_reason_and_every_bound_is_told() -> None:
         REASONS
     )
     bounds = f"{limits.FRAME_RECORDS_MAX:,} records, {limits.FRAME_BYTES_MAX // 1024} KiB a frame, "
+    assert f"most {limits.FRAMES_BODY_FRAMES_MAX} of them and {limits.FRAMES_BODY_BYTES_MAX >> 20} MiB in all" in TEXT
+    assert f"nested at most {limits.JSON_DEPTH_MAX} deep" in TEXT
     assert f"At most {bounds}{limits.FRAME_CANONICAL_BYTES_MAX >> 20} MiB of canonical bytes" in TEXT

@@ -1,7 +1,12 @@
 """What an enrolled site, or nobody at all, may not do to ingest and to whoever reads what it commits."""
 
+import asyncio
+
+import httpx
 import pytest
 
+from serve_apps.ingest.app import build
+from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import Committer
 from serve_apps.ingest.ingest import Ingest
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
@@ -10,9 +15,11 @@ from serve_apps.plumbing.stream.configured import TOPICS
 from serve_apps.plumbing.stream.memory import MemoryStream
 from tests.sent import NOW_US, PUBLIC, SIGNER, event, events_frame
 from tidegate.clock import ManualClock
-from tidegate.frames import packed
+from tidegate.frames import MEDIA_TYPE, packed
+from tidegate.keys import KeyFile, Keyring
+from tidegate.limits import FRAMES_BODY_BYTES_MAX
 from tidegate.records import Kind
-from tidegate.tide import Status
+from tidegate.tide import FRAMES_PATH, Status
 
 
 class Cloud:
@@ -30,6 +37,20 @@ class Cloud:
             commit=lambda brought: self.committer.commit([brought])[0],
             clock=self.clock,
         )
+
+    def post(self, path: str, media_type: str, body: bytes) -> httpx.Response:
+        """Ask the application as it is served."""
+
+        async def sent() -> httpx.Response:
+            keys = MemoryKeys(SiteKey(SIGNER.key, "site-1", PUBLIC, 0))
+            self.backend = Backend(keys=keys, quarantine=self.quarantine, committers=[self.committer], clock=self.clock)
+            transport = httpx.ASGITransport(build(self.backend, Keyring(KeyFile(keys=()))))
+            async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as client:
+                answer = await client.post(path, content=body, headers={"content-type": media_type})
+            self.backend.close()
+            return answer
+
+        return asyncio.run(sent())
 
 
 @pytest.fixture
@@ -55,3 +76,13 @@ def test_an_event_that_nobody_could_read_is_kept_aside_and_not_committed(kind: K
     assert "the record 2 " in result.message
     assert cloud.quarantine.counts() == {"schema": 1}
     assert cloud.stream.reader().end("tidegate.L2", 0) == cloud.stream.reader().begin("tidegate.L2", 0)
+
+
+def test_a_request_of_a_million_frames_is_refused_as_a_whole_by_a_short_answer(cloud: Cloud) -> None:
+    answer = cloud.post(FRAMES_PATH, MEDIA_TYPE, bytes(FRAMES_BODY_BYTES_MAX))
+
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "FRAME_REFUSED"
+    assert "more than 256 frames in one request: send fewer" in answer.json()["detail"]
+    assert len(answer.content) < 1_000
+    assert cloud.backend.meter.refused() == {"oversized": 1}

@@ -18,7 +18,16 @@ from tests.unit.journal.conftest import Rig
 from tidegate.clock import ManualClock
 from tidegate.frames import MEDIA_TYPE, SignedHead, parse, unpacked
 from tidegate.ids import GateId, SiteId
-from tidegate.limits import FRAME_BYTES_MAX, SECOND_US, TIDE_HEAD_EVERY_US, TIDE_HELD_US, TIDE_POLL_S, TIDE_REFUSED_S
+from tidegate.limits import (
+    FRAME_BYTES_MAX,
+    FRAMES_BODY_FRAMES_MAX,
+    SECOND_US,
+    TIDE_HEAD_EVERY_US,
+    TIDE_HELD_US,
+    TIDE_POLL_S,
+    TIDE_RANGES_MAX,
+    TIDE_REFUSED_S,
+)
 from tidegate.passages import UNKNOWN
 from tidegate.records import CHAIN_START, Lane, chain
 from tidegate.tide import FORKED, FRAMES_PATH, HEADS_PATH
@@ -101,6 +110,21 @@ class Site:
 @pytest.fixture
 def site() -> Site:
     return Site()
+
+
+def test_a_request_brings_no_more_frames_than_the_cloud_takes_however_small_they_are(site: Site) -> None:
+    site.decide(600)
+    apart = [(seq, seq) for seq in range(2, 2 * TIDE_RANGES_MAX + 1, 2)]
+    site.connect(*apart)
+
+    site.uplink.step()
+    assert len(site.line.spans()) == FRAMES_BODY_FRAMES_MAX
+
+    held = (1, max(last for _, _, last in site.line.spans()))
+    site.line.answers[:0] = [reply(**site.cursors(held))]
+    site.uplink.step()
+    site.uplink.step()
+    assert site.line.spans() == [(1, held[1] + 1, 600)]
 
 
 def test_it_says_how_far_its_journal_reaches_before_it_sends_anything(site: Site) -> None:
