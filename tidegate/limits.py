@@ -255,6 +255,7 @@ ARTIFACT_MANIFEST_BYTES_MAX: Final = 512 * KIB  # a bundle's, in one part: 6 KiB
 ARTIFACT_BYTES_MAX: Final = LISTS_BYTES_MAX  # the largest text that a record can name
 ARTIFACT_PARTS_MAX: Final = ARTIFACT_BYTES_MAX // ARTIFACT_PART_BYTES + 1  # a cut makes way for a letter of four bytes
 ARTIFACTS_STAGED_BYTES_MAX: Final = 128 * MIB  # parts that wait for their last one; above it the idlest begin anew
+TIDE_CUT_US: Final = 30 * SECOND_US  # a text that nobody went on with for so long is begun anew, cut otherwise
 ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud may have been restored from a copy
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
