@@ -11,9 +11,8 @@ from tidegate.bundle import MANIFEST, decode
 from tidegate.clock import EventClock, rfc3339
 from tidegate.decision import REASONS, Mode, Outcome
 from tidegate.errors import ConflictError, DiskFullError, InvalidError, NotFoundError, NotReadyError
-from tidegate.events import check
 from tidegate.limits import DAY_US, HOUR_US, SECOND_US
-from tidegate.records import Kind, Lane
+from tidegate.records import Kind
 
 
 def reasons(decision: Decision) -> set[str]:
@@ -152,26 +151,6 @@ def test_a_clock_that_is_still_behind_after_a_restart_is_known_from_the_journal(
     assert not gate.offline_approvals
     gate.decide(rig.payment(3))
     assert kinds(gate).count(Kind.CLOCK_STEPPED) == 1
-
-
-def test_whatever_a_gate_writes_is_let_in_by_the_cloud(rig: Any) -> None:
-    gate = rig.open()
-    rig.list(gate, "watch,card,card-77")
-    rig.obey(gate, {"id": "nan", "when": "0.0 / 0.0 > 1.0", "outcome": "decline", "text": "„so“ \\ \u2028 é"})
-    for number in range(17):
-        gate.decide(rig.payment(number, card=f"card-{number}", terminal=f"t-{number % 5}"))
-    gate.label(rig.label(16, transaction_id="tx-16"))
-    rig.clock.advance(-HOUR_US)
-    gate.decide(rig.payment(99))
-    rig.layer = {"window": {"checkpoint_every_records": 1_000}}
-    gate = rig.reopen(gate)
-    told = [record for _, record in gate.journal.scan() if record.lane is Lane.EVENTS]
-
-    for record in told:
-        check(record.kind, record.body)
-
-    of_the_journal = {Kind.TAIL_CUT, Kind.RANGE_LOST}
-    assert {record.kind for record in told} == {*Kind} - {Kind.DECISION} - of_the_journal
 
 
 def test_a_small_step_back_is_slewed_over_silently(rig: Any) -> None:

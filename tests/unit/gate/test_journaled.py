@@ -6,6 +6,7 @@ from typing import Any
 
 from actors.journal.recovery import Owner
 from tests.unit.journal.conftest import Rig as Journaling
+from tidegate.events import check
 from tidegate.ids import GateId, SiteId
 from tidegate.limits import SECOND_US
 from tidegate.records import Kind, Record
@@ -52,3 +53,12 @@ def test_each_kind_says_what_the_document_tells(rig: Any) -> None:
 
     assert {kind: name for kind, (name, _) in TOLD.items()} == {int(kind): kind.name for kind in Kind}
     assert said == {kind: TOLD[kind][1] for kind in Kind if kind is not Kind.DECISION}
+
+
+def test_each_kind_is_let_in_by_the_cloud(rig: Any) -> None:
+    written = [*gates(rig), *journals()]
+
+    for record in written:
+        check(record.kind, record.body)
+
+    assert {record.kind for record in written} == {*Kind} - {Kind.DECISION}
