@@ -89,6 +89,10 @@ ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the
 
 # --- The tide. ---
 TIDE_RANGES_MAX: Final = 256  # of one lane of one epoch, apart from each other: each cut and restart leaves one at most
+TIDE_RANGE_NOTED_BYTES: Final = 180  # two numbers of 20 digits, two hashes in hex digits, and their signs
+TIDE_EPOCH_NOTED_BYTES: Final = 4 * KIB  # of an epoch beside its ranges and borders: claims, versions at their longest
+TIDE_EPOCHS_MAX: Final = 256  # of one site, kept for ever: each is a disk lost, or an older copy put back
+TIDE_TEXTS_MAX: Final = 16_384  # of one site, for each committer: lists changed ten times a day for four years
 TIDE_BORDERS_KEPT: Final = 16  # running hashes at single records that a second copy of a range is held against
 TIDE_AHEAD_US: Final = (
     DAY_US  # a record's time beyond now by more is counted: a clock that is ahead, or somebody's joke
@@ -212,7 +216,7 @@ LOG_KEY_BYTES_MAX: Final = 256  # site, gate and epoch with their signs are unde
 LOG_NAME_CHARS_MAX: Final = 120  # half of what Kafka takes for a topic, since names of our own are put before some
 LOG_PARTITIONS_MAX: Final = 1_024  # each costs its readers a fetch, and the log a place
 LOG_CURSOR_NAME_BYTES_MAX: Final = 256  # site, gate, epoch and lane
-LOG_CURSOR_BYTES_MAX: Final = 64 * KIB  # a thousand ranges that don't touch
+LOG_CURSOR_BYTES_MAX: Final = 256 * KIB  # an epoch whose lanes all have as many ranges apart as they may
 LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
 LOG_ASK_S_MAX: Final = 10.0  # a broker that was restarted is back by then
 LOG_COMMIT_S_MAX: Final = 10.0  # for each half of a commit: messages written, and their transaction ended
@@ -294,6 +298,7 @@ STREAM_TIMEOUT_S: Final = 10.0  # ten thousand times a decision: the connection 
 STREAM_LABELS_PENDING_MAX: Final = 1_000_000  # verdicts of weeks not due yet; beyond it new ones are counted as dropped
 
 _BATCH_ITEM_BYTES: Final = 1_000
+_LANES: Final = 4
 
 if BATCH_BODY_BYTES_MAX < BATCH_ITEMS_MAX * _BATCH_ITEM_BYTES:
     raise AssertionError("a full batch of large decisions must fit its body bound")
@@ -317,6 +322,13 @@ if ANSWERS_AGE_US < IDEMPOTENCY_AGE_US:
     raise AssertionError("a retry must find its answer for as long as is promised")
 if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
     raise AssertionError("a commit must hold many of the largest messages")
+if (
+    LOG_CURSOR_BYTES_MAX
+    < _LANES * (TIDE_RANGES_MAX + TIDE_BORDERS_KEPT) * TIDE_RANGE_NOTED_BYTES + TIDE_EPOCH_NOTED_BYTES
+):
+    raise AssertionError("all that is known of an epoch must fit a cursor")
+if LOG_COMMIT_BYTES_MAX < LOG_MESSAGE_BYTES_MAX + LOG_CURSOR_BYTES_MAX:
+    raise AssertionError("the largest frame and its cursor must fit a commit")
 if LOG_TRANSACTION_S_MAX < 2 * LOG_COMMIT_S_MAX:
     raise AssertionError("a transaction must outlast both halves of a commit")
 if LOG_OPEN_S_MAX < LOG_TRANSACTION_S_MAX:

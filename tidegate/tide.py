@@ -15,6 +15,10 @@ from tidegate.records import Lane
 FRAMES_PATH: Final = "/v1/frames"
 HEADS_PATH: Final = "/v1/heads"
 HEAD_MEDIA_TYPE: Final = "application/vnd.tidegate.head"
+EPOCHS: Final = "epochs"
+"""The reason for which a frame or a head of a new epoch is refused: its site has as many as it may."""
+TEXTS: Final = "texts"
+"""The reason for which a new text is refused: its site has handed in as many as it may."""
 FORKED: Final = "forked"
 """The reason for which a frame or a head is kept aside that doesn't continue what is there."""
 

@@ -140,7 +140,7 @@ def _add_health(app: FastAPI, backend: Backend, need: Callable[[Request], Caller
     @app.get("/readyz", summary="Can frames be committed, and why not?")
     async def readyz() -> Response:
         try:
-            await backend.holdings()
+            await backend.ready()
         except TidegateError as error:
             return JSONResponse({"ready": False, "why": error.message}, 503)
         return JSONResponse({"ready": True, "why": None})

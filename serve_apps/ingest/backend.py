@@ -14,7 +14,7 @@ from serve_apps.plumbing.stream.ports import FencedError
 from tidegate.artifacts import ArtifactAnswer
 from tidegate.clock import Clock
 from tidegate.frames import KNOWN, FrameError
-from tidegate.tide import Answer, Status
+from tidegate.tide import TEXTS, Answer, Status
 
 
 class Backend:
@@ -63,6 +63,9 @@ class Backend:
             self.meter.count_refused(_word(error))
             raise
         outcome = await self.shards.commit([head])
+        for result in outcome.results:
+            if result.status is Status.REFUSED:
+                self.meter.count_refused(result.reason)
         return Answer(results=outcome.results, cursors=outcome.cursors, credit_bytes=self.shards.credit())
 
     async def text(self, body: bytes) -> ArtifactAnswer:
@@ -83,8 +86,20 @@ class Backend:
     def _taken(self, body: bytes) -> Proven | int | None:
         """Return a whole text, the part of one that is wanted next, or None where all of it is there."""
         part = admit_part(body, self.keys)
-        there = self.shards.of(part.header.sha256).committer.has(part.header.sha256)
-        return None if there else self.staging.take(part)
+        header, committer = part.header, self.shards.of(part.header.sha256).committer
+        if committer.has(header.sha256):
+            return None
+        if (why := committer.refuses(header.site, header.sha256)) is not None:
+            raise UnwantedError(TEXTS, why)
+        return self.staging.take(part)
+
+    async def ready(self) -> None:
+        """Return once frames can be committed.
+
+        Raises:
+            TemporaryError: a committer can't ask the stream.
+        """
+        await asyncio.gather(*(shard.run(Committer.ready) for shard in self.shards.each))
 
     async def holdings(self) -> Mapping[Origin, Holding]:
         """Return what is known of each epoch, as it is now.

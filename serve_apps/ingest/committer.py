@@ -5,6 +5,7 @@ them. What was acknowledged is in the stream; what the stream didn't confirm was
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
@@ -13,14 +14,23 @@ from serve_apps.ingest.intake import Admitted
 from serve_apps.ingest.ranges import Claim, Range, Ranges, Verdict
 from serve_apps.ingest.staging import Proven
 from serve_apps.plumbing.stream.log import ARTIFACTS, topic_of
-from serve_apps.plumbing.stream.ports import Message, Stream, UnknownOutcomeError, Writer
+from serve_apps.plumbing.stream.ports import Message, Stream, TooLargeError, UnknownOutcomeError, Writer
 from tidegate.clock import Clock
 from tidegate.errors import TemporaryError
 from tidegate.frames import Head, Header
-from tidegate.limits import LOG_COMMIT_BYTES_MAX, TIDE_CUT_US, TIDE_GAP_AGE_US
+from tidegate.limits import (
+    LOG_COMMIT_BYTES_MAX,
+    LOG_CURSORS_MAX,
+    TIDE_CUT_US,
+    TIDE_EPOCH_NOTED_BYTES,
+    TIDE_EPOCHS_MAX,
+    TIDE_GAP_AGE_US,
+    TIDE_RANGE_NOTED_BYTES,
+    TIDE_TEXTS_MAX,
+)
 from tidegate.passages import Span
 from tidegate.records import Lane
-from tidegate.tide import FORKED, Cursor, Result, Status
+from tidegate.tide import EPOCHS, FORKED, Cursor, Result, Status
 
 TOPICS: Final = {lane: topic_of(lane) for lane in Lane}
 _TEXT: Final = "TEXT/"
@@ -77,6 +87,12 @@ class Holding:
     """How many records its site ever claimed."""
     rival: bool = False
     """It went on after a later epoch of its gate had begun: two machines have one identity. An alarm, too."""
+
+    @property
+    def noted_bytes(self) -> int:
+        """How many bytes `to_bytes` has at the most."""
+        told = sum(len(ranges.ranges) + len(ranges.borders) for ranges in self.lanes.values())
+        return TIDE_EPOCH_NOTED_BYTES + told * TIDE_RANGE_NOTED_BYTES
 
     def ranges(self, lane: Lane) -> Ranges:
         """Return what is there of a lane."""
@@ -158,6 +174,8 @@ class Kept(NamedTuple):
     parts: int
     through: int
     cut: str = ""
+    site: str = ""
+    """Who brought it first."""
 
     def to_bytes(self) -> bytes:
         """Return what is noted in the stream."""
@@ -187,6 +205,12 @@ class Outcome(NamedTuple):
 
 Brought = Sequence[Admitted | Head]
 """What one request brought and the intake let in: frames, or a head."""
+_NOTHING: Final = Holding()
+_NO_ROOM: Final = f"the log has {LOG_CURSORS_MAX} epochs and texts, as many as it may: what it has goes on"
+
+
+def _origin(item: Admitted | Head) -> Origin:
+    return origin_of(item if isinstance(item, Head) else item.header)
 
 
 class Committer:
@@ -201,6 +225,10 @@ class Committer:
         """When parts were committed last of texts that aren't whole yet."""
         self._orders: dict[tuple[str, str], int] = {}
         """Of each site and gate, the order of its newest epoch."""
+        self._epochs: Counter[str] = Counter()
+        """How many epochs of each site are known."""
+        self._brought: Counter[str] = Counter()
+        """How many texts each site has brought."""
 
     def holdings(self) -> Mapping[Origin, Holding]:
         """Return what is known of each epoch of each site of this shard.
@@ -211,27 +239,64 @@ class Committer:
         self._open()
         return self._held
 
+    def ready(self) -> None:
+        """Return once the stream has told what is there.
+
+        Raises:
+            TemporaryError: it can't be asked.
+        """
+        self._open()
+
+    def weight(self, brought: Brought) -> int:
+        """Return how many bytes what a request brought adds to a commit, cursors included; any thread may ask."""
+        frames = [item for item in brought if isinstance(item, Admitted)]
+        origins = {_origin(item) for item in brought}
+        noted = sum((self._held.get(origin) or _NOTHING).noted_bytes for origin in origins)
+        added = len(frames) * TIDE_RANGE_NOTED_BYTES
+        return noted + added + sum(len(item.frame.data) for item in frames)
+
     def commit(self, requests: Sequence[Brought]) -> list[Outcome]:
         """Commit what several requests brought, in one transaction; return what became of each.
 
+        What a single request brought is committed in parts where it is too much for one.
+
         Raises:
+            TooLargeError: several requests are too much for one commit, of which nothing was done.
             TemporaryError: the stream can't be asked, or it isn't known what became of it: send all of it again.
             FencedError: another committer has this name now: end this one.
         """
+        try:
+            return self._commit(requests)
+        except TooLargeError:
+            if len(requests) != 1 or len(requests[0]) == 1:
+                raise
+        (brought,) = requests
+        middle = len(brought) // 2
+        results = [each for part in (brought[:middle], brought[middle:]) for each in self.commit([part])[0].results]
+        return [Outcome(results, self._told(brought))]
+
+    def _commit(self, requests: Sequence[Brought]) -> list[Outcome]:
         writer = self._open()
         staged: dict[Origin, Holding] = {}
         messages: list[Message] = []
         results = [[self._stage(item, staged, messages) for item in brought] for brought in requests]
         if staged:
             self._write(writer, messages, {"/".join(origin): held.to_bytes() for origin, held in staged.items()})
-            self._held |= staged
-            self._note_orders(staged)
+            self._note(staged)
         return [Outcome(result, self._told(brought)) for brought, result in zip(requests, results, strict=True)]
 
     def has(self, sha256: str) -> bool:
         """Tell whether all of a text is in the stream, as far as is known; any thread may ask."""
         kept = self._texts.get(sha256)
         return kept is not None and kept.through == kept.parts
+
+    def refuses(self, site: str, sha256: str) -> str | None:
+        """Return why no new text of a site is taken, or None where it is; any thread may ask."""
+        if sha256 in self._texts:
+            return None
+        if self._brought[site] >= TIDE_TEXTS_MAX:
+            return f"{site} has brought {TIDE_TEXTS_MAX} texts, as many as it may: its decisions go on without new ones"
+        return _NO_ROOM if self._crowded(0) else None
 
     def keep(self, text: Proven) -> bool:
         """Commit the next parts of a text, as many as a commit holds; return whether all of them are there now.
@@ -249,8 +314,9 @@ class Committer:
         self._wait_for_others(text.sha256, begun=kept is not None and not done)
         stop = _through(text.parts, done)
         messages = [Message(ARTIFACTS, text.sha256.encode(), part) for part in text.parts[done:stop]]
-        kept = Kept(count, stop, text.cut)
+        kept = Kept(count, stop, text.cut, kept.site if kept is not None else text.site)
         self._write(writer, messages, {f"{_TEXT}{text.sha256}": kept.to_bytes()})
+        self._brought[kept.site] += text.sha256 not in self._texts
         self._texts[text.sha256], self._going[text.sha256] = kept, self._clock.now_us()
         if stop == count:
             del self._going[text.sha256]
@@ -275,15 +341,31 @@ class Committer:
             texts = {name for name in cursors if name.startswith(_TEXT)}
             self._texts = {name.removeprefix(_TEXT): Kept.from_bytes(cursors[name]) for name in texts}
             held = {name: data for name, data in cursors.items() if name not in texts}
-            self._held = {Origin(*name.split("/")): Holding.from_bytes(data) for name, data in held.items()}
-            self._orders, self._going = {}, {}
-            self._note_orders(self._held)
+            self._brought = Counter(kept.site for kept in self._texts.values())
+            self._held, self._orders, self._going, self._epochs = {}, {}, {}, Counter()
+            self._note({Origin(*name.split("/")): Holding.from_bytes(data) for name, data in held.items()})
             self._writer = writer
         return self._writer
 
-    def _note_orders(self, holdings: Mapping[Origin, Holding]) -> None:
+    def _note(self, holdings: Mapping[Origin, Holding]) -> None:
         for origin, held in holdings.items():
             self._orders[origin[:2]] = max(held.order, self._orders.get(origin[:2], 0))
+            self._epochs[origin.site] += origin not in self._held
+        self._held |= holdings
+
+    def _crowded(self, staged: int) -> bool:
+        """Tell whether the log has no room for another cursor."""
+        return len(self._held) + len(self._texts) + staged >= LOG_CURSORS_MAX
+
+    def _refused(self, origin: Origin, staged: Mapping[Origin, Holding]) -> Result | None:
+        """Return the refusal of an epoch that would be one too many."""
+        if origin in self._held or origin in staged:
+            return None
+        new = [other.site for other in staged if other not in self._held]
+        if self._epochs[origin.site] + new.count(origin.site) >= TIDE_EPOCHS_MAX:
+            told = f"{origin.site} has {TIDE_EPOCHS_MAX} epochs, as many as it may: find out why it begins new ones, "
+            return Result(status=Status.REFUSED, reason=EPOCHS, message=f"{told}then enrol it by another name")
+        return Result(status=Status.REFUSED, reason=EPOCHS, message=_NO_ROOM) if self._crowded(len(new)) else None
 
     def _newest(self, origin: Origin, staged: Mapping[Origin, Holding]) -> int:
         """Return the order of a gate's newest epoch."""
@@ -298,8 +380,9 @@ class Committer:
             raise TemporaryError(f"{error.message}; send again") from error
 
     def _stage(self, item: Admitted | Head, staged: dict[Origin, Holding], messages: list[Message]) -> Result:
-        said = item if isinstance(item, Head) else item.header
-        origin = origin_of(said)
+        origin = _origin(item)
+        if (refused := self._refused(origin, staged)) is not None:
+            return refused
         held = staged.get(origin) or self._held.get(origin) or Holding()
         if isinstance(item, Head):
             staged[origin] = self._claimed(held, item, self._newest(origin, staged))
@@ -320,7 +403,9 @@ class Committer:
         """Return what is known once a site has said how far its journal reaches; `newest`: its gate's newest epoch."""
         now_us, claimed = self._clock.now_us(), sum(said.seq for said in head.heads.values())
         claims = {Lane(lane): Claim(said.seq, bytes.fromhex(said.chain), now_us) for lane, said in head.heads.items()}
-        forked = any(held.ranges(lane).contradicts(claim) for lane, claim in claims.items())
+        forked = held.forked or any(held.ranges(lane).contradicts(claim) for lane, claim in claims.items())
+        if claimed < held.most:  # it comes late, or again: what it says was true once
+            return replace(held, forked=forked)
         kept = {lane: _older(held, lane, claim) for lane, claim in claims.items()}
         return replace(
             held,
@@ -329,14 +414,14 @@ class Committer:
             durable_pos=head.durable_pos,
             told_us=now_us,
             ahead_us=head.time_us - now_us,
-            forked=held.forked or forked,
+            forked=forked,
             order=held.order or newest + 1,
-            most=max(held.most, claimed),
+            most=claimed,
             rival=held.rival or (0 < held.order < newest and claimed > held.most),
         )
 
     def _told(self, brought: Brought) -> list[Cursor]:
-        origins = dict.fromkeys(origin_of(item if isinstance(item, Head) else item.header) for item in brought)
+        origins = dict.fromkeys(_origin(item) for item in brought)
         return [cursor for origin in origins for cursor in self._held.get(origin, Holding()).cursors(origin)]
 
 

@@ -7,10 +7,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, NamedTuple
 
 from serve_apps.ingest.committer import Brought, Outcome
 from serve_apps.ingest.intake import Admitted
+from serve_apps.plumbing.stream.ports import TooLargeError
 from tidegate.errors import OverloadedError
 from tidegate.limits import FRAME_BYTES_MAX, FRAMES_BODY_BYTES_MAX, INGEST_PENDING_BYTES_MAX, LOG_COMMIT_BYTES_MAX
 
@@ -18,13 +19,23 @@ _HEAD_BYTES: Final = 4_096
 Commit = Callable[[Sequence[Brought]], list[Outcome]]
 
 
+class _Waiting(NamedTuple):
+    """A request that waits: how many bytes of it are held here, and how many a commit of it may take."""
+
+    brought: Brought
+    size: int
+    weight: int
+    future: "asyncio.Future[Outcome]"
+
+
 class Grouping:
     """The queue before one committer. Belongs to one event loop; `executor` has one thread, the committer's."""
 
-    def __init__(self, commit: Commit, executor: Executor) -> None:
+    def __init__(self, commit: Commit, weigh: Callable[[Brought], int], executor: Executor) -> None:
         self._commit = commit
+        self._weigh = weigh
         self._executor = executor
-        self._waiting: deque[tuple[Brought, int, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -43,41 +54,47 @@ class Grouping:
 
         Raises:
             OverloadedError: too much waits.
-            TemporaryError, FencedError: as the committer's.
+            TemporaryError, FencedError, TooLargeError: as the committer's.
         """
         size = sum(len(item.frame.data) if isinstance(item, Admitted) else _HEAD_BYTES for item in brought)
         if self._bytes + size > INGEST_PENDING_BYTES_MAX:
             raise OverloadedError("too much waits to be committed; send again later", delay_s=1.0)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((brought, size, future))
+        self._waiting.append(_Waiting(brought, size, self._weigh(brought), future))
         self._bytes += size
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await future
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             group = self._next()
-            try:
-                outcomes = await loop.run_in_executor(
-                    self._executor, self._commit, [brought for brought, _, _ in group]
-                )
-            except Exception as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
-                for _, _, future in group:
-                    _settle(future, error)
-            else:
-                for (_, _, future), outcome in zip(group, outcomes, strict=True):
-                    _settle(future, outcome)
-            self._bytes -= sum(size for _, size, _ in group)
+            await self._take(group)
+            self._bytes -= sum(each.size for each in group)
 
-    def _next(self) -> list[tuple[Brought, int, "asyncio.Future[Outcome]"]]:
-        """Return the requests of the next commit: one at least, and as many as fit it."""
+    async def _take(self, group: Sequence[_Waiting]) -> None:
+        """Commit a group and hand over what came of it; where it is too large, each by itself: only one is to blame."""
+        loop, brought = asyncio.get_running_loop(), [each.brought for each in group]
+        try:
+            outcomes = await loop.run_in_executor(self._executor, self._commit, brought)
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+            if isinstance(error, TooLargeError) and len(group) > 1:
+                for each in group:
+                    await self._take([each])
+                return
+            for each in group:
+                _settle(each.future, error)
+        else:
+            for each, outcome in zip(group, outcomes, strict=True):
+                _settle(each.future, outcome)
+
+    def _next(self) -> list[_Waiting]:
+        """Return the requests of the next commit: one at least, and as many as fit it with their cursors."""
         group = [self._waiting.popleft()]
-        size = group[0][1]
-        while self._waiting and size + self._waiting[0][1] <= LOG_COMMIT_BYTES_MAX // 2:
+        weight = group[0].weight
+        while self._waiting and weight + self._waiting[0].weight <= LOG_COMMIT_BYTES_MAX // 2:
             group.append(self._waiting.popleft())
-            size += group[-1][1]
+            weight += group[-1].weight
         return group
 
 

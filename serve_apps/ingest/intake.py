@@ -96,7 +96,7 @@ def admit_part(data: bytes, keys: Keys) -> Part:
 
 
 class UnwantedError(FrameError):
-    """The key that a frame names may not sign it."""
+    """The key that a frame names may not sign it, or its site may have no more of its kind."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__("signature", message)

@@ -44,7 +44,7 @@ class Shard:
         self.fenced: FencedError | None = None
         """Set once another committer has taken over: this one acknowledges nothing any more, and has to end."""
         self._thread = ThreadPoolExecutor(1, "committer")
-        self.grouping = Grouping(self._commit, self._thread)
+        self.grouping = Grouping(self._commit, committer.weight, self._thread)
 
     async def run(self, work: Callable[[Committer], T]) -> T:
         """Have the committer do something between two commits."""

@@ -23,6 +23,8 @@ class Proven(NamedTuple):
     parts: tuple[bytes, ...]
     cut: str = ""
     """Names where the text is cut: texts of one digest may be cut otherwise, and their parts don't mix."""
+    site: str = ""
+    """Who brought it."""
 
 
 @dataclass(slots=True)
@@ -80,7 +82,8 @@ def _proven(last: Part, staged: _Staged) -> Proven:
         raise FrameError("sha256", "the text isn't the one whose digest was signed")
     if header.kind == "bundle":
         _prove_manifest(last)
-    return Proven(header.sha256, tuple(staged.parts), staged.cuts.hexdigest()[:_CUT_DIGITS])
+    cut = staged.cuts.hexdigest()[:_CUT_DIGITS]
+    return Proven(header.sha256, tuple(staged.parts), cut, header.site)
 
 
 def _prove_manifest(part: Part) -> None:

@@ -80,7 +80,8 @@ def check_commit(messages: Sequence[Message], cursors: Mapping[str, bytes | None
     if len(messages) + len(cursors) > LOG_COMMIT_MESSAGES_MAX:
         raise TooLargeError(f"more than {LOG_COMMIT_MESSAGES_MAX} messages and cursors: commit less at a time")
     if len(held) + sum(name not in held for name in cursors) > LOG_CURSORS_MAX:
-        raise TooLargeError(f"more than {LOG_CURSORS_MAX} cursors: forget those of closed epochs, or add committers")
+        told = f"more than {LOG_CURSORS_MAX} cursors of one committer"
+        raise TooLargeError(f"{told}: no new one has room, what is there goes on; make a new log with more committers")
 
 
 def _message_bytes(message: Message) -> int:

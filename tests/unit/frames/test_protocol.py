@@ -53,6 +53,8 @@ def test_every_reason_and_every_bound_is_told() -> None:
     )
     bounds = f"{limits.FRAME_RECORDS_MAX:,} records, {limits.FRAME_BYTES_MAX // 1024} KiB a frame, "
     assert f"most {limits.FRAMES_BODY_FRAMES_MAX} of them and {limits.FRAMES_BODY_BYTES_MAX >> 20} MiB in all" in TEXT
+    assert f"the site has {limits.TIDE_EPOCHS_MAX} epochs" in TEXT
+    assert f"the site has brought {limits.TIDE_TEXTS_MAX:,} " in TEXT
     assert f"nested at most {limits.JSON_DEPTH_MAX} deep" in TEXT
     assert f"At most {bounds}{limits.FRAME_CANONICAL_BYTES_MAX >> 20} MiB of canonical bytes" in TEXT
 

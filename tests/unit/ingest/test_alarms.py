@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_apps.ingest.committer import Committer
+from serve_apps.ingest.committer import Committer, Origin
 from serve_apps.ingest.ingest import Ingest
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
@@ -14,7 +14,7 @@ from serve_apps.plumbing.stream.memory import MemoryStream
 from tests.sent import NOW_US, PUBLIC, SIGNER, decision_rows, frame
 from tidegate.clock import ManualClock
 from tidegate.frames import Head, LaneHead, SignedHead, packed
-from tidegate.limits import DAY_US, SECOND_US
+from tidegate.limits import DAY_US, SECOND_US, TIDE_GAP_AGE_US
 from tidegate.records import Lane
 from tidegate.tide import Status
 
@@ -42,7 +42,7 @@ class Cloud:
 
     def tell(self, epoch: str, seq: int, **said: Any) -> None:
         told: dict[str, Any] = {"gate": "g0", "durable_pos": seq, "time_us": NOW_US, "versions": {}} | said
-        heads = {1: LaneHead(seq=seq, chain="")}
+        heads = {1: LaneHead(seq=seq, chain=told.pop("chain", ""))}
         head = Head(site="site-1", epoch=epoch, key=SIGNER.key, heads=heads, **told)
         self.ingest.head(SignedHead.seal(head, SIGNER.sign).data)
 
@@ -74,6 +74,19 @@ def test_a_head_that_comes_late_is_no_alarm(cloud: Cloud) -> None:
         cloud.tell(epoch, seq)
 
     assert cloud.alarms() == []
+
+
+def test_a_head_that_comes_late_or_again_hides_no_gap_and_is_still_held_against_what_is_there(cloud: Cloud) -> None:
+    cloud.tell(OLD, 9, versions={"release": "2"})
+    cloud.clock.advance(TIDE_GAP_AGE_US)
+    before = cloud.committer.holdings()[Origin("site-1", "g0", OLD)]
+    assert before.gaps(Lane.DECISIONS, cloud.clock.now_us()) == ((1, 9),)
+
+    cloud.tell(OLD, 2, versions={"release": "1"}, time_us=1)
+    assert cloud.committer.holdings()[Origin("site-1", "g0", OLD)] == before
+
+    cloud.tell(OLD, 0, chain="ab" * 32)
+    assert cloud.alarms() == [(OLD, "forked")]
 
 
 def test_gates_of_one_site_are_no_rivals(cloud: Cloud) -> None:

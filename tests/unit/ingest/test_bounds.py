@@ -1,25 +1,49 @@
 """What an enrolled site, or nobody at all, may not do to ingest and to whoever reads what it commits."""
 
 import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 
 from serve_apps.ingest.app import build
 from serve_apps.ingest.backend import Backend
-from serve_apps.ingest.committer import Committer
+from serve_apps.ingest.committer import Committer, Holding, Kept, Origin, Outcome
+from serve_apps.ingest.grouping import Grouping
 from serve_apps.ingest.ingest import Ingest
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
 from serve_apps.ingest.ports import SiteKey
+from serve_apps.ingest.ranges import Claim, Range, Ranges
 from serve_apps.plumbing.stream.configured import TOPICS
 from serve_apps.plumbing.stream.memory import MemoryStream
-from tests.sent import NOW_US, PUBLIC, SIGNER, event, events_frame
+from serve_apps.plumbing.stream.ports import TooLargeError
+from tests.sent import NOW_US, PUBLIC, SIGNER, decisions_frame, event, events_frame
+from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, Whole
 from tidegate.clock import ManualClock
-from tidegate.frames import MEDIA_TYPE, packed
+from tidegate.frames import MEDIA_TYPE, Head, SignedHead, packed
+from tidegate.ids import SiteId
 from tidegate.keys import KeyFile, Keyring
-from tidegate.limits import FRAMES_BODY_BYTES_MAX
-from tidegate.records import Kind
-from tidegate.tide import FRAMES_PATH, Status
+from tidegate.limits import (
+    FRAMES_BODY_BYTES_MAX,
+    HEAD_VERSION_CHARS_MAX,
+    HEAD_VERSIONS_MAX,
+    LOG_COMMIT_BYTES_MAX,
+    LOG_CURSOR_BYTES_MAX,
+    TIDE_BORDERS_KEPT,
+    TIDE_EPOCHS_MAX,
+    TIDE_RANGES_MAX,
+    TIDE_TEXTS_MAX,
+)
+from tidegate.records import Kind, Lane
+from tidegate.tide import EPOCHS, FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, TEXTS, Result, Status
+
+
+def epoch(number: int) -> str:
+    """Return an epoch's name by its number."""
+    return f"{number:016x}"
 
 
 class Cloud:
@@ -37,6 +61,23 @@ class Cloud:
             commit=lambda brought: self.committer.commit([brought])[0],
             clock=self.clock,
         )
+
+    def restart(self) -> None:
+        self.committer = Committer(self.stream, "c0", self.clock)
+
+    def note(self, cursors: dict[str, bytes]) -> None:
+        """Note cursors as a committer of before did."""
+        writer = self.stream.writer("c0")
+        names = sorted(cursors)
+        step = LOG_COMMIT_BYTES_MAX // LOG_CURSOR_BYTES_MAX
+        for at in range(0, len(names), step):
+            writer.commit([], {name: cursors[name] for name in names[at : at + step]})
+        self.restart()
+
+    def send(self, *epochs: str) -> list[Result]:
+        """Send the first decision of some epochs in one request."""
+        frames = [decisions_frame(1, 1, f"site-1.g0.{epoch}") for epoch in epochs]
+        return self.ingest.frames(packed(frames)).results
 
     def post(self, path: str, media_type: str, body: bytes) -> httpx.Response:
         """Ask the application as it is served."""
@@ -86,3 +127,126 @@ def test_a_request_of_a_million_frames_is_refused_as_a_whole_by_a_short_answer(c
     assert "more than 256 frames in one request: send fewer" in answer.json()["detail"]
     assert len(answer.content) < 1_000
     assert cloud.backend.meter.refused() == {"oversized": 1}
+
+
+def _full() -> Holding:
+    """Return an epoch of which everything is as long as it may be."""
+    lanes, seqs, chain = {}, range(1 << 64, 0, -4)[TIDE_RANGES_MAX:0:-1], b"c" * 32
+    for lane in Lane:
+        ranges = tuple(Range(at, at + 1, chain, chain) for at in seqs)
+        lanes[lane] = Ranges(ranges, tuple((at, chain) for at in seqs[:TIDE_BORDERS_KEPT]), lane is Lane.MONEY)
+    return Holding(
+        lanes=lanes,
+        claims={lane: Claim((1 << 64) - 1, chain, NOW_US) for lane in Lane},
+        versions={f"{number:032d}": '"' * HEAD_VERSION_CHARS_MAX for number in range(HEAD_VERSIONS_MAX)},
+        durable_pos=(1 << 64) - 1,
+        told_us=NOW_US,
+        ahead_us=-(1 << 63),
+        order=10**9,
+        most=4 << 64,
+    )
+
+
+def test_whatever_is_known_of_an_epoch_fits_the_log(cloud: Cloud) -> None:
+    held = _full()
+
+    assert LOG_CURSOR_BYTES_MAX >= held.noted_bytes >= len(held.to_bytes()) > 3 * held.noted_bytes // 4
+    cloud.note({f"site-1/g0/{epoch(0)}": held.to_bytes()})
+    assert cloud.committer.holdings()[Origin("site-1", "g0", epoch(0))] == held
+
+
+def test_a_request_whose_cursors_are_too_much_for_one_commit_is_committed_in_parts(cloud: Cloud) -> None:
+    full = _full()
+    noted = replace(full, lanes={**full.lanes, Lane.DECISIONS: Ranges()}).to_bytes()
+    epochs = [epoch(number) for number in range(LOG_COMMIT_BYTES_MAX // len(noted) + 1)]
+    cloud.note({f"site-1/g0/{each}": noted for each in epochs})
+
+    results = cloud.send(*epochs)
+
+    assert {result.status for result in results} == {Status.COMMITTED}
+    cloud.restart()
+    assert {held.ranges(Lane.DECISIONS).last for held in cloud.committer.holdings().values()} == {1}
+
+
+def test_only_the_request_that_is_too_large_fails_of_those_that_are_committed_together() -> None:
+    guilty, tries = [object()], []
+
+    def commit(requests: Sequence[Any]) -> list[Outcome]:
+        tries.append(len(requests))
+        if guilty in requests:
+            raise TooLargeError("a cursor is above its bound")
+        return [Outcome([], []) for _ in requests]
+
+    async def sent(executor: Executor) -> list[Any]:
+        grouping = Grouping(commit, len, executor)
+        brought: list[Any] = [[], guilty, []]
+        return await asyncio.gather(*(grouping.commit(each) for each in brought), return_exceptions=True)
+
+    with ThreadPoolExecutor(1) as executor:
+        first, second, third = asyncio.run(sent(executor))
+
+    assert first == third == Outcome([], [])
+    assert isinstance(second, TooLargeError)
+    assert tries == [3, 1, 1, 1]
+
+
+def test_a_group_is_weighed_with_its_cursors() -> None:
+    tries = []
+
+    def commit(requests: Sequence[Any]) -> list[Outcome]:
+        tries.append(len(requests))
+        return [Outcome([], []) for _ in requests]
+
+    async def sent(executor: Executor) -> None:
+        grouping = Grouping(commit, lambda _: LOG_COMMIT_BYTES_MAX // 4, executor)
+        nothing: list[Any] = []
+        await asyncio.gather(*(grouping.commit(nothing) for _ in range(5)))
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(sent(executor))
+
+    assert tries == [2, 2, 1]
+
+
+def test_a_site_that_begins_epochs_without_end_is_refused_new_ones_and_no_other_is(cloud: Cloud) -> None:
+    known = [epoch(number) for number in range(TIDE_EPOCHS_MAX - 1)]
+    cloud.note({f"site-1/g0/{each}": Holding().to_bytes() for each in known})
+    cloud.note({f"site-2/g0/{each}": Holding().to_bytes() for each in known})
+
+    last, one_more, again, old = cloud.send(epoch(900), epoch(901), epoch(900), known[0])
+
+    assert (last.status, again.status, old.status) == (Status.COMMITTED, Status.DUPLICATE, Status.COMMITTED)
+    assert (one_more.status, one_more.reason) == (Status.REFUSED, EPOCHS)
+    assert cloud.ingest.meter.refused() == {EPOCHS: 1}
+    assert cloud.quarantine.counts() == {}
+    cloud.restart()
+    assert cloud.send(epoch(902))[0].reason == EPOCHS
+    assert len(cloud.committer.holdings()) == 2 * TIDE_EPOCHS_MAX - 1
+
+
+def test_heads_of_epochs_without_end_are_refused_and_counted(cloud: Cloud) -> None:
+    cloud.note({f"site-1/g0/{epoch(number)}": Holding().to_bytes() for number in range(TIDE_EPOCHS_MAX)})
+    said = Head(
+        site="site-1", gate="g0", epoch=epoch(900), key=SIGNER.key, heads={}, durable_pos=0, time_us=1, versions={}
+    )
+
+    answer = cloud.post(HEADS_PATH, HEAD_MEDIA_TYPE, SignedHead.seal(said, SIGNER.sign).data)
+
+    assert [(one["status"], one["reason"]) for one in answer.json()["results"]] == [("refused", EPOCHS)]
+    assert cloud.backend.meter.refused() == {EPOCHS: 1}
+
+
+def test_a_site_that_brings_texts_without_end_is_refused_new_ones(cloud: Cloud) -> None:
+    brought = {f"TEXT/{number:064x}": Kept(1, 1, "", "site-1").to_bytes() for number in range(TIDE_TEXTS_MAX)}
+    cloud.note(brought)
+    cloud.committer.ready()
+
+    assert cloud.committer.refuses("site-1", "ab" * 32)
+    assert cloud.committer.refuses("site-1", f"{0:064x}") is None
+    assert cloud.committer.refuses("site-2", "ab" * 32) is None
+
+    part = Whole("lists", b"abc").part(1, SiteId("site-1"), SIGNER).data
+    answer = cloud.post(ARTIFACTS_PATH, ARTIFACT_MEDIA_TYPE, part).json()
+
+    assert (answer["reason"], answer["next_part"]) == (TEXTS, None)
+    assert cloud.backend.meter.texts == {TEXTS: 1}
