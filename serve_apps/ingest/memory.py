@@ -102,7 +102,7 @@ class MemoryQuarantine:
         shares: dict[str, Share] = {}
         for case, data in self._cases:
             before = shares.get(case.site, Share(0, 0))
-            shares[case.site] = Share(before.count + 1, before.size + len(data))
+            shares[case.site] = Share(before.cases + 1, before.size + len(data))
         return shares
 
     def page(self, *, before: int | None, items: int, site: str | None = None) -> list[Case]:

@@ -116,7 +116,7 @@ class Refusal(NamedTuple):
     site: str
     key: str
     reason: str
-    count: int
+    times: int
     first_us: int
     last_us: int
     vouched: bool

@@ -153,7 +153,7 @@ class SqliteQuarantine:
             ((case_id, freed),) = self._file.rows(oldest, (site,))
             self._file.rows("DELETE FROM cases WHERE case_id = ?", (case_id,))
             self._file.rows("DELETE FROM frames WHERE case_id = ?", (case_id,))
-            held[site] = Share(held[site].count - 1, held[site].size - freed)
+            held[site] = Share(held[site].cases - 1, held[site].size - freed)
 
     def page(self, *, before: int | None, items: int, site: str | None = None) -> list[Case]:
         """Return cases, newest first."""
@@ -192,7 +192,7 @@ class SqliteQuarantine:
             "WHERE ?1 IS NULL OR site = ?1 ORDER BY last_us DESC, number DESC LIMIT ?2",
             (site, items),
         )
-        return [Refusal(*row[:-1], vouched=bool(row[-1])) for row in found]
+        return [Refusal._make((*row[:-1], bool(row[-1]))) for row in found]
 
     def close(self) -> None:
         """Close the file."""

@@ -54,7 +54,7 @@ def refusals_view(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
             "site": each.site,
             "key": each.key,
             "reason": each.reason,
-            "count": each.count,
+            "count": each.times,
             "first_at": rfc3339(each.first_us),
             "last_at": rfc3339(each.last_us),
             "vouched": each.vouched,

@@ -123,7 +123,7 @@ def test_refusals_are_told_by_name_and_reason_after_a_restart_too(opening: Openi
     quarantine.refuse([refusal("s1", 5), refusal("s2", 6), refusal("s1", 7, "signature")])
     quarantine.refuse([refusal("s1", 9)])
 
-    first = refusal("s1", 5)._replace(count=2, last_us=9)
+    first = refusal("s1", 5)._replace(times=2, last_us=9)
     assert opening().refusals(items=9) == [first, refusal("s1", 7, "signature"), refusal("s2", 6)]
     assert opening().refusals(items=1, site="s2") == [refusal("s2", 6)]
 

@@ -36,7 +36,7 @@ def head() -> bytes:
 
 
 def told(refused: list[Refusal]) -> set[tuple[str, str, str, int, bool]]:
-    return {(each.site, each.key, each.reason, each.count, each.vouched) for each in refused}
+    return {(each.site, each.key, each.reason, each.times, each.vouched) for each in refused}
 
 
 def test_frames_heads_and_texts_of_a_revoked_key_are_told_by_their_site_and_key_for_good() -> None:
@@ -82,7 +82,7 @@ def test_what_comes_within_a_second_is_written_once_and_nothing_is_forgotten() -
     assert quarantine.refusals(items=9) == [one]
     clock.advance(TIDE_REFUSALS_WRITTEN_US)
     refusals.note([one])
-    assert quarantine.refusals(items=9) == [one._replace(count=4)]
+    assert quarantine.refusals(items=9) == [one._replace(times=4)]
 
     refusals.note([one._replace(site=f"x{number}", vouched=False) for number in range(TIDE_REFUSALS_HELD_MAX + 1)])
     assert len(quarantine.refusals(items=1 << 20)) == TIDE_REFUSALS_HELD_MAX + 2
