@@ -26,8 +26,10 @@ from tidegate.settings import SiteSettings, site_settings
 
 app = typer.Typer(no_args_is_help=True, help="This site's key: enrolled at the cloud, rotated, shown.")
 
-_SPENT: Final = frozenset({"TAKEN", "KEY_REFUSED"})
-"""What the cloud says of a key that was enrolled or revoked before."""
+_TAKEN: Final = "TAKEN"
+"""What the cloud says of a new key that was enrolled before."""
+_REFUSED: Final = "KEY_REFUSED"
+"""What it says of one that was revoked; of a rotation also where that is the old key, or neither is this site's."""
 _STDIN: Final = "-"
 Ask = Callable[[str, Enrolment | Rotation], KeyAnswer]
 """Posts a request to a path of the cloud's."""
@@ -49,24 +51,32 @@ class SiteKeyFile:
             TemporaryError: no answer came; the same again ends well.
             SettingsError: the token is none.
         """
-        return self._following_taken(lambda: self._enrol(token, ask))
+        return self._following_taken(lambda: self._enrol(token, ask), frozenset({_TAKEN, _REFUSED}))
 
     def rotate(self, ask: Ask) -> KeyAnswer:
         """Have a new key take the place of this one; raises as `enrol`.
 
+        Where the cloud took the key that an attempt left, and has ended this one since, it goes on from that.
+
         Raises:
             SettingsError: there is no key, or others may read it.
         """
-        old = signer_of(read_key(self.path), str(self.path))
-        return self._following_taken(lambda: self._rotate(old, ask))
+        left = self._following.exists()
+        try:
+            return self._following_taken(lambda: self._rotate(ask), frozenset({_TAKEN}))
+        except CloudError as error:
+            if not (left and error.code == _REFUSED and self._following_is_known(ask)):
+                raise
+        promote(self._following, self.path)
+        return self._rotate(ask)
 
-    def _following_taken(self, attempt: Callable[[], KeyAnswer]) -> KeyAnswer:
-        """Try with the key that an attempt left which was cut off; where the cloud has had that one, with another."""
+    def _following_taken(self, attempt: Callable[[], KeyAnswer], spent: frozenset[str]) -> KeyAnswer:
+        """Try with the key that an attempt left which was cut off; where that one is spent, with another."""
         left = self._following.exists()
         try:
             return attempt()
         except CloudError as error:
-            if not (left and error.code in _SPENT):
+            if not (left and error.code in spent):
                 raise
         self._following.unlink()
         return attempt()
@@ -90,9 +100,21 @@ class SiteKeyFile:
             raise SettingsError("--token: it is none; one begins with tgt_ and has 64 digits more") from error
         return self._taken(signer, ask(f"{SITES_PATH}/{self._site}/enrolment", asked))
 
-    def _rotate(self, old: Signer, ask: Ask) -> KeyAnswer:
+    def _rotate(self, ask: Ask) -> KeyAnswer:
+        old, (signer, public) = signer_of(read_key(self.path), str(self.path)), self._next()
+        return self._taken(signer, self._asked_to_rotate(old, public, signer, ask))
+
+    def _asked_to_rotate(self, old: Signer, public: bytes, new: Signer, ask: Ask) -> KeyAnswer:
+        return ask(f"{SITES_PATH}/{self._site}/keys", rotation(self._site, old, public, new))
+
+    def _following_is_known(self, ask: Ask) -> bool:
+        """Tell whether the cloud has the key that is to follow: asked to put it in its own place, it says so."""
         signer, public = self._next()
-        return self._taken(signer, ask(f"{SITES_PATH}/{self._site}/keys", rotation(self._site, old, public, signer)))
+        try:
+            self._asked_to_rotate(signer, public, signer, ask)
+        except CloudError as error:
+            return error.code == _TAKEN
+        return True
 
     def _next(self) -> tuple[Signer, bytes]:
         """Return the key that is to follow, made where there is none."""

@@ -43,9 +43,9 @@ class Cloud:
         Raises:
             SettingsError: the address is none, or what is sent would pass in clear; a file can't be read.
         """
-        _need_privacy(url)
         self._url = url
         self._carrier = HttpsCarrier(url, authority=authority or None, client=client)
+        _need_privacy(url)
         self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
 
     def post(self, path: str, body: BaseModel | None, answer: type[M]) -> M:

@@ -96,6 +96,9 @@ TIDE_PAST_US: Final = 18_262 * DAY_US  # 2020-01-01: a record's time before it i
 TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
 TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
 TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
+TIDE_REFUSALS_MAX: Final = 10_000  # in whose name and why; as many again that no site's key vouches for
+TIDE_REFUSALS_HELD_MAX: Final = 1_000  # of them in memory, on their way to the disk
+TIDE_REFUSALS_WRITTEN_US: Final = SECOND_US  # no more often: whoever sends rubbish costs no write for each piece of it
 TIDE_SITES_MAX: Final = 10_000  # names in the registry; each with its keys is half a KiB, and a page shows a hundred
 TIDE_SITE_KEYS_MAX: Final = 1_024  # of one site, kept for ever, so that old frames can be proven: a rotation a week
 TIDE_TOKEN_US: Final = DAY_US  # how long it may be used: made by one person in the morning, used by another by night
@@ -253,6 +256,7 @@ ARTIFACT_MANIFEST_BYTES_MAX: Final = 512 * KIB  # a bundle's, in one part: 6 KiB
 ARTIFACT_BYTES_MAX: Final = LISTS_BYTES_MAX  # the largest text that a record can name
 ARTIFACT_PARTS_MAX: Final = ARTIFACT_BYTES_MAX // ARTIFACT_PART_BYTES + 1  # a cut makes way for a letter of four bytes
 ARTIFACTS_STAGED_BYTES_MAX: Final = 128 * MIB  # parts that wait for their last one; above it the idlest begin anew
+TIDE_CUT_US: Final = 30 * SECOND_US  # a text that nobody went on with for so long is begun anew, cut otherwise
 ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud may have been restored from a copy
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 

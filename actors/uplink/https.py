@@ -5,17 +5,56 @@ address says https: against the authority of the configuration, or the system's.
 """
 
 import http.client
+import io
+import socket
 import ssl
+import time
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from actors.uplink.ports import NoWayError, Reply
 from tidegate.errors import SettingsError
 from tidegate.limits import TIDE_ANSWER_BYTES_MAX, TIDE_TIMEOUT_S
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _FAILURES: Final = (OSError, http.client.HTTPException)
 _PORTS: Final = {"https": 443, "http": 80}
+
+
+class _Answering(io.RawIOBase):
+    """What comes over a socket until a time that doesn't move, however often a little of it comes."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line, self._raw = line, line.makefile("rb", buffering=0)
+        self._until_s = time.monotonic() + TIDE_TIMEOUT_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"no whole answer came within {TIDE_TIMEOUT_S:g} s")
+        self._line.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that has come whole in time, or hasn't."""
+
+    def __init__(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Answering(sock))
 
 
 class HttpsCarrier:
@@ -27,12 +66,8 @@ class HttpsCarrier:
         Raises:
             SettingsError: `url` is no address, or a file can't be read.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise SettingsError(f"uplink.url: {url!r} is no address; one looks like https://cloud.example:8500")
-        self._host, self._port = parts.hostname, parts.port or _PORTS[parts.scheme]
-        self._prefix = parts.path.rstrip("/")
-        self._context = _context(authority, client) if parts.scheme == "https" else None
+        scheme, self._host, self._port, self._prefix = _address(url)
+        self._context = _context(authority, client) if scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, media_type: str) -> Reply:
@@ -40,13 +75,18 @@ class HttpsCarrier:
         return self.ask("POST", path, body, {"content-type": media_type})
 
     def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Send a request and wait for the answer. Blocks, for a bounded time.
+        """Send a request and wait for the answer.
+
+        Blocks, for a bounded time: `TIDE_TIMEOUT_S` at most each for an address of the host's to connect, for TLS, for
+        the request, and for the whole answer.
 
         Raises:
             NoWayError: no whole answer came.
         """
         try:
             connection = self._connection = self._connection or self._connect()
+            if connection.sock is not None:
+                connection.sock.settimeout(TIDE_TIMEOUT_S)
             connection.request(method, self._prefix + path, body, {**headers, "content-length": str(len(body))})
             response = connection.getresponse()
             data = response.read(TIDE_ANSWER_BYTES_MAX + 1)
@@ -67,9 +107,29 @@ class HttpsCarrier:
             self._connection = None
 
     def _connect(self) -> http.client.HTTPConnection:
-        if self._context is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=TIDE_TIMEOUT_S)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=TIDE_TIMEOUT_S, context=self._context)
+        made = (
+            http.client.HTTPConnection(self._host, self._port, timeout=TIDE_TIMEOUT_S)
+            if self._context is None
+            else http.client.HTTPSConnection(self._host, self._port, timeout=TIDE_TIMEOUT_S, context=self._context)
+        )
+        made.response_class = _Response
+        return made
+
+
+def _address(url: str) -> tuple[str, str, int, str]:
+    """Return scheme, host, port and path.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise SettingsError(f"uplink.url: {url!r} is no address: {error}") from error
+    if port is None or parts.scheme not in _PORTS or not parts.hostname:
+        raise SettingsError(f"uplink.url: {url!r} is no address; one looks like https://cloud.example:8500")
+    return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
 
 
 def _context(authority: str | None, client: tuple[str, str] | None) -> ssl.SSLContext:

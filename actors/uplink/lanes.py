@@ -72,6 +72,10 @@ class Lanes:
         for state in self._states.values():
             state.taken = ()
 
+    def lacks(self, key: Key, span: Span) -> bool:
+        """Tell whether all of a span is still to be sent."""
+        return self._states[key].gaps(span.first, span.last) == (span,)
+
     def lose(self, key: Key, span: Span) -> None:
         """Take note that a span can't be read any more; the journal has told it by a record."""
         self._states[key].lost = united((*self._states[key].lost, span))

@@ -28,8 +28,12 @@ class Patience:
         self.failures = 0
         self._wait(now_us, 0, asked_s)
 
+    def in_vain(self, now_us: int) -> None:
+        """Take note of an answer that left all to be sent again: that alone is no reason to send it at once."""
+        self.until_us = max(self.until_us, now_us + TIDE_RETRY_US_MIN // 2 + self._chance(TIDE_RETRY_US_MIN))
+
     def _wait(self, now_us: int, own_us: int, asked_s: float) -> None:
-        asked_us = min(int(asked_s * SECOND_US), TIDE_RETRY_US_MAX)
+        asked_us = int(min(asked_s, TIDE_RETRY_US_MAX / SECOND_US) * SECOND_US)  # infinity, too, is a number to ask for
         self.until_us = now_us + max(own_us, asked_us + self._chance(asked_us // 2))
 
     def _chance(self, bound: int) -> int:

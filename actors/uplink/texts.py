@@ -42,8 +42,8 @@ class Offers:
         """Look which texts there are, and which of them are to be offered."""
         there = set(self.texts.names())
         self._again = {name: again_us for name, again_us in self._again.items() if name in there}
-        if self._sending is not None:
-            there.remove(self._sending.name)
+        if self._sending is not None:  # it is read whole: the rest goes up, though its file may have gone
+            there.discard(self._sending.name)
         self._waiting = sorted(name for name in there if self._again.get(name, now_us) <= now_us)
 
     def next(self, signer: Signer, now_us: int) -> Part | None:

@@ -220,6 +220,8 @@ class Uplink:
         for (key, span), result in zip(load.spans, answer.results, strict=False):
             if result.status in {Status.QUARANTINED, Status.REFUSED}:
                 self._hold(key, span, f"{result.reason}: {result.message}", now_us)
+        if all(self._lanes.lacks(key, span) for key, span in load.spans):
+            self._patience.in_vain(now_us)
         self._keep_pace(load.size, self._clock.now_us() - now_us)
         self._save(now_us)
 

@@ -5,7 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from serve_apps.archive.archive import TOPICS
+from serve_apps.archive.consumer import ORDER
 from serve_apps.archive.delta import open_store, opened
+from serve_apps.archive.ports import ArchiveError
 from serve_apps.archive.query import Questions, kept
 from serve_apps.archive.render import FORMATS
 from tidegate.archived import KEPT, Pin
@@ -45,6 +48,26 @@ def _compact(options: argparse.Namespace) -> int:
     return 0
 
 
+def _rejoin(options: argparse.Namespace) -> int:
+    """Let a partition be read again from its log's beginning; the table that says where to go on is changed last."""
+    opened(options.archive)
+    store = open_store(options.archive)
+    for app in options.partition:
+        if store.offset(TOPICS[app.partition("/")[0]], app) < 0:
+            raise ArchiveError(f"{app}: nothing is archived of it, or it is to be read from its beginning already")
+        for table in ORDER:
+            store.rejoin(table, app)
+        sys.stdout.write(f"{app}: read from its beginning once the archive is started; what is there is left out\n")
+    return 0
+
+
+def _partition(text: str) -> str:
+    topic, _, number = text.partition("/")
+    if topic not in TOPICS or not number.isdecimal() or f"{int(number)}" != number:
+        raise argparse.ArgumentTypeError(f"must be {', '.join(f'{name}/N' for name in TOPICS)}, as the status names it")
+    return text
+
+
 def _pin(text: str) -> Pin:
     pin = Pin.parse(text)
     if pin is None:
@@ -76,6 +99,9 @@ def parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify)
     compact = commands.add_parser("compact", parents=[where], help="merge small files, remove what is beyond retention")
     compact.set_defaults(run=_compact)
+    rejoin = commands.add_parser("rejoin", parents=[where], help="go on with a log that was put back from a copy")
+    rejoin.add_argument("partition", type=_partition, nargs="+", help="such as tidegate.L1/0, as the status names it")
+    rejoin.set_defaults(run=_rejoin)
     return made
 
 

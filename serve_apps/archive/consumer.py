@@ -5,6 +5,7 @@ rows. Nothing else is remembered: a consumer that is killed anywhere begins agai
 written before it leave out what they have. The log is told afterwards, and only so that it may be trimmed.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,14 +26,29 @@ from tidegate.limits import (
 
 NAME: Final = "archive"
 """What the log knows this consumer by."""
+_BACK: Final = (
+    "it was lost, or put back from a copy. Put the newer log back where there is one. Where there is none, stop the "
+    "archive, run `tidegate archive rejoin` for this partition, and start it: the log is read from its beginning then, "
+    "and records that are archived are left out"
+)
 _LOG: Final = logging.getLogger(__name__)
-_ORDER: Final = sorted(KEPT, key=lambda table: table in TOPICS.values())
+ORDER: Final = sorted(KEPT, key=lambda table: table in TOPICS.values())
 """Tables in the order in which a batch is written: those that say where to go on are last."""
 
 
 def app_of(place: Place) -> str:
     """Return what a partition's position is called in a table's log."""
     return f"{place[0]}/{place[1]}"
+
+
+def mark_of(stored: Stored) -> int:
+    """Return the number from 1 to 2^63 - 1 that tells a message from any other that could take its offset.
+
+    The time of its commit is in it: the same frame, committed again into a log that was put back, is another message.
+    """
+    digest = hashlib.sha256(b"%d,%d," % (stored.time_us, len(stored.key)) + stored.key)
+    digest.update(stored.value)
+    return int.from_bytes(digest.digest()[:8], "big") >> 1 or 1
 
 
 class Step(NamedTuple):
@@ -129,7 +145,7 @@ class Consumer:
 
     def _write(self) -> int:
         batch, self._batch = self._batch, _Batch()
-        new = sum(self._store.append(table, batch.pieces[table]) for table in _ORDER if table in batch.pieces)
+        new = sum(self._store.append(table, batch.pieces[table]) for table in ORDER if table in batch.pieces)
         self._durable |= batch.ends
         if batch.ends:
             self._consumers.store(NAME, batch.ends)
@@ -153,9 +169,8 @@ class Consumer:
             self._ends[place] = self._reader.end(*place)
         if place in self._halted or self._full:
             return 0
-        if place not in self._next:
-            offset = self._store.offset(TOPICS[place[0]], app_of(place)) + 1
-            self._next[place] = self._durable[place] = offset
+        if place not in self._next and not self._begin(place):
+            return 0
         taken = 0
         for stored in (found := self._read(place)):
             if self._full or not self._add(place, stored):
@@ -165,13 +180,39 @@ class Consumer:
         self._ends[place] = self._reader.end(*place) if found else self._next[place]
         return taken
 
+    def _begin(self, place: Place) -> bool:
+        """Find where a partition goes on, or halt it where its log isn't the one it came from; tell which."""
+        table, app = TOPICS[place[0]], app_of(place)
+        offset, mark = self._store.offset(table, app), self._store.mark(table, app)
+        self._durable[place] = offset + 1
+        if offset < 0 and self._store.rejoined(table, app):
+            self._durable[place] = self._reader.begin(*place)
+        if offset >= 0 and mark and not self._has(place, offset, mark):
+            self._ends[place] = self._reader.end(*place)
+            self._halt(place, f"offset {offset}: the log has another message there than was archived from it; {_BACK}")
+            return False
+        self._next[place] = self._durable[place]
+        return True
+
+    def _has(self, place: Place, offset: int, mark: int) -> bool:
+        """Tell whether the log still has what was archived last from it, as far as it can be told.
+
+        A log that was put back begins at or before what its consumers had stored by then. So where it begins behind
+        this message it was trimmed, or nothing was archived since the copy was made: both are right.
+        """
+        try:
+            found = self._reader.read(*place, offset, messages_max=1, bytes_max=1)
+        except OutOfRangeError as error:
+            return offset < error.begin
+        return bool(found) and found[0].offset == offset and mark_of(found[0]) == mark
+
     def _read(self, place: Place) -> list[Stored]:
         """Return a partition's next messages; halt it where the log doesn't hold them."""
         most, bytes_max = ARCHIVE_READ_MESSAGES, ARCHIVE_READ_BYTES
         try:
             return self._reader.read(*place, self._next[place], messages_max=most, bytes_max=bytes_max)
         except OutOfRangeError as error:
-            self._halt(place, error.message)
+            self._halt(place, f"{error.message}; {_BACK}" if error.end < self._next[place] else error.message)
             return []
 
     def _add(self, place: Place, stored: Stored) -> bool:
@@ -181,8 +222,9 @@ class Consumer:
         except UndecodableError as error:
             self._halt(place, f"offset {stored.offset}: {error.message}")
             return False
+        mark = mark_of(stored)
         for table, batch in rows.items():
-            self._batch.pieces.setdefault(table, []).append(Piece(app_of(place), stored.offset, batch))
+            self._batch.pieces.setdefault(table, []).append(Piece(app_of(place), stored.offset, batch, mark))
         self._batch.size += sum(batch.nbytes for batch in rows.values())
         self._batch.rows += rows[TOPICS[place[0]]].num_rows
         self._batch.ends[place] = self._next[place] = stored.offset + 1

@@ -19,6 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolErr
 
 from serve_apps.archive import durability
 from serve_apps.archive.durability import Sync
+from serve_apps.archive.known import Asked, unknown
 from serve_apps.archive.ports import ArchiveError, Piece, UnavailableError
 from tidegate.archived import BY_DAY, GROWN, KEPT, Kept, Pin, lacking, schema_of, told_of
 from tidegate.limits import (
@@ -33,6 +34,10 @@ from tidegate.limits import (
 
 _LOG: Final = logging.getLogger(__name__)
 _HOURS: Final = 24
+_MARK: Final = "#"
+"""Behind a partition's name: the number that its last message's mark is kept as, beside its offset."""
+_REJOINED: Final = "?"
+"""Behind a partition's name: it was rejoined."""
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 """Checkpoints are made, and old commits removed, where they can be synced: by `vacuum`."""
 _WRITTEN: Final = WriterProperties(
@@ -77,24 +82,48 @@ class DeltaStore:
         with self._handle(table) as handle:
             return _offset(handle, app)
 
+    def mark(self, table: Kept, app: str) -> int:
+        """Return the mark of the message at the offset; see the port."""
+        with self._handle(table) as handle:
+            return handle.transaction_version(app + _MARK) or 0
+
+    def rejoined(self, table: Kept, app: str) -> bool:
+        """Tell whether a partition was rejoined; see the port."""
+        with self._handle(table) as handle:
+            return _rejoined(handle, app)
+
+    def rejoin(self, table: Kept, app: str) -> None:
+        """Forget an offset, and look at rows from now on; see the port."""
+        with self._handle(table) as handle:
+            self._write(handle, table, [], {app: -1, app + _MARK: 0, app + _REJOINED: 1})
+
     def append(self, table: Kept, pieces: Sequence[Piece]) -> int:
         """Put rows into a table in one commit with their offsets; see the port."""
         with self._handle(table) as handle:
             fresh = [piece for piece in pieces if piece.offset > _offset(handle, piece.app)]
             if not fresh:
                 return 0
-            last = {piece.app: piece.offset for piece in sorted(fresh, key=lambda piece: piece.offset)}
-            before = handle.version()
-            write_rows(
-                handle,
-                pa.RecordBatchReader.from_batches(schema_of(table), [piece.batch for piece in fresh]),
-                mode="append",
-                writer_properties=_WRITTEN,
-                commit_properties=_commit(last),
-                post_commithook_properties=_NO_HOOKS,
-            )
-            durability.sync_commits(self._folder / table, before + 1, handle.version(), self._sync)
-        return sum(piece.batch.num_rows for piece in fresh)
+            last: dict[str, int] = {}
+            for piece in sorted(fresh, key=lambda piece: piece.offset):
+                last |= {piece.app: piece.offset, piece.app + _MARK: piece.mark}
+            apps = {piece.app for piece in fresh if _rejoined(handle, piece.app)}
+            left = unknown(table, fresh, apps, lambda asked: _found(handle, asked))
+            self._write(handle, table, left, last)
+        return sum(batch.num_rows for batch in left)
+
+    def _write(
+        self, handle: DeltaTable, table: Kept, batches: Sequence[pa.RecordBatch], last: Mapping[str, int]
+    ) -> None:
+        before = handle.version()
+        write_rows(
+            handle,
+            pa.RecordBatchReader.from_batches(schema_of(table), batches),
+            mode="append",
+            writer_properties=_WRITTEN,
+            commit_properties=_commit(last),
+            post_commithook_properties=_NO_HOOKS,
+        )
+        durability.sync_commits(self._folder / table, before + 1, handle.version(), self._sync)
 
     def pin(self) -> Pin:
         """Return the version of each table; see the port."""
@@ -290,6 +319,14 @@ def opened(folder: Path, pin: Pin | None = None) -> dict[Kept, DeltaTable]:
 def _offset(handle: DeltaTable, app: str) -> int:
     version = handle.transaction_version(app)
     return -1 if version is None else version
+
+
+def _rejoined(handle: DeltaTable, app: str) -> bool:
+    return handle.transaction_version(app + _REJOINED) is not None
+
+
+def _found(handle: DeltaTable, asked: Asked) -> pa.Table:
+    return handle.to_pyarrow_dataset().to_table(columns=list(asked.columns), filter=asked.where)
 
 
 def _commit(last: Mapping[str, int]) -> CommitProperties:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from serve_apps.archive.known import unknown
 from serve_apps.archive.ports import Piece
 from tidegate.archived import KEPT, Kept, Pin, schema_of
 
@@ -14,20 +15,37 @@ class MemoryStore:
     def __init__(self) -> None:
         self._batches: dict[Kept, list[pa.RecordBatch]] = {table: [] for table in KEPT}
         self._offsets: dict[tuple[Kept, str], int] = {}
+        self._marks: dict[tuple[Kept, str], int] = {}
+        self._rejoined: set[tuple[Kept, str]] = set()
         self._versions: dict[Kept, int] = dict.fromkeys(KEPT, 0)
 
     def offset(self, table: Kept, app: str) -> int:
         """Return up to which offset a partition is in a table; see the port."""
         return self._offsets.get((table, app), -1)
 
+    def mark(self, table: Kept, app: str) -> int:
+        """Return the mark of the message at the offset; see the port."""
+        return self._marks.get((table, app), 0)
+
+    def rejoined(self, table: Kept, app: str) -> bool:
+        """Tell whether a partition was rejoined; see the port."""
+        return (table, app) in self._rejoined
+
+    def rejoin(self, table: Kept, app: str) -> None:
+        """Forget an offset, and look at rows from now on; see the port."""
+        self._offsets[table, app], self._marks[table, app] = -1, 0
+        self._rejoined.add((table, app))
+
     def append(self, table: Kept, pieces: Sequence[Piece]) -> int:
         """Put rows into a table with their offsets; see the port."""
         fresh = [piece for piece in pieces if piece.offset > self.offset(table, piece.app)]
-        self._batches[table] += [piece.batch for piece in fresh]
+        left = unknown(table, fresh, {app for kept, app in self._rejoined if kept == table}, lambda _: self.read(table))
+        self._batches[table] += left
         self._versions[table] += bool(fresh)
-        for piece in fresh:
-            self._offsets[table, piece.app] = max(piece.offset, self.offset(table, piece.app))
-        return sum(piece.batch.num_rows for piece in fresh)
+        for piece in sorted(fresh, key=lambda piece: piece.offset):
+            self._offsets[table, piece.app] = piece.offset
+            self._marks[table, piece.app] = piece.mark
+        return sum(batch.num_rows for batch in left)
 
     def tend(self) -> None:
         """Nothing grows small here."""

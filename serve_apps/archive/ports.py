@@ -28,11 +28,12 @@ class UnavailableError(TemporaryError):
 
 
 class Piece(NamedTuple):
-    """Rows of one message for one table."""
+    """Rows of one message for one table; `mark` tells the message from any other, 0: it can't be told."""
 
     app: str
     offset: int
     batch: pa.RecordBatch
+    mark: int = 0
 
 
 class Store(Protocol):
@@ -41,8 +42,24 @@ class Store(Protocol):
     def offset(self, table: Kept, app: str) -> int:
         """Return the offset up to which a partition's messages are in a table, -1 where none is."""
 
+    def mark(self, table: Kept, app: str) -> int:
+        """Return the mark of the message at `offset`; 0: none was given with it."""
+
+    def rejoined(self, table: Kept, app: str) -> bool:
+        """Tell whether a person has let a partition be read again from its beginning, for good."""
+
+    def rejoin(self, table: Kept, app: str) -> None:
+        """Forget a table's offset of a partition; from now on its rows are left out where the table has them, by id.
+
+        Raises:
+            UnavailableError: as `append`.
+        """
+
     def append(self, table: Kept, pieces: Sequence[Piece]) -> int:
         """Put rows into a table in one commit with the offsets they came from; those that are in it are left out.
+
+        Which are in it say offsets; of partitions that were rejoined the rows themselves, too: their log was put back
+        from a copy, so that a record may come at another offset, and in other company.
 
         Returns how many rows were new. They are durable then.
 

@@ -17,7 +17,7 @@ from serve_apps.plumbing.stream.ports import Message, Stream, UnknownOutcomeErro
 from tidegate.clock import Clock
 from tidegate.errors import TemporaryError
 from tidegate.frames import Head, Header
-from tidegate.limits import LOG_COMMIT_BYTES_MAX, TIDE_GAP_AGE_US
+from tidegate.limits import LOG_COMMIT_BYTES_MAX, TIDE_CUT_US, TIDE_GAP_AGE_US
 from tidegate.passages import Span
 from tidegate.records import Lane
 from tidegate.tide import FORKED, Cursor, Result, Status
@@ -153,10 +153,11 @@ def _ranges(lane: Lane, told: Mapping[str, Any]) -> Ranges:
 
 
 class Kept(NamedTuple):
-    """How much of a text is in the stream: its first parts, through one of so many."""
+    """How much of a text is in the stream: its first parts, through one of so many; `cut` as in `Proven`."""
 
     parts: int
     through: int
+    cut: str = ""
 
     def to_bytes(self) -> bytes:
         """Return what is noted in the stream."""
@@ -196,6 +197,8 @@ class Committer:
         self._writer: Writer | None = None
         self._held: dict[Origin, Holding] = {}
         self._texts: dict[str, Kept] = {}
+        self._going: dict[str, int] = {}
+        """When parts were committed last of texts that aren't whole yet."""
         self._orders: dict[tuple[str, str], int] = {}
         """Of each site and gate, the order of its newest epoch."""
 
@@ -233,20 +236,31 @@ class Committer:
     def keep(self, text: Proven) -> bool:
         """Commit the next parts of a text, as many as a commit holds; return whether all of them are there now.
 
+        Cut otherwise than one that is being committed, it waits for that one: by then it is there.
+
         Raises:
-            TemporaryError, FencedError: as for `commit`.
+            TemporaryError, FencedError: as for `commit`; or another cut of it is being committed.
         """
         writer, count = self._open(), len(text.parts)
         if self.has(text.sha256):
             return True
         kept = self._texts.get(text.sha256)
-        done = kept.through if kept is not None and kept.parts == count else 0  # cut otherwise: it begins anew
+        done = kept.through if kept is not None and (kept.parts, kept.cut) == (count, text.cut) else 0
+        self._wait_for_others(text.sha256, begun=kept is not None and not done)
         stop = _through(text.parts, done)
         messages = [Message(ARTIFACTS, text.sha256.encode(), part) for part in text.parts[done:stop]]
-        kept = Kept(count, stop)
+        kept = Kept(count, stop, text.cut)
         self._write(writer, messages, {f"{_TEXT}{text.sha256}": kept.to_bytes()})
-        self._texts[text.sha256] = kept
+        self._texts[text.sha256], self._going[text.sha256] = kept, self._clock.now_us()
+        if stop == count:
+            del self._going[text.sha256]
         return stop == count
+
+    def _wait_for_others(self, sha256: str, *, begun: bool) -> None:
+        """Refuse to begin anew with a text of which others commit another cut, for as long as they go on."""
+        since_us = self._clock.now_us() - self._going.get(sha256, -TIDE_CUT_US)
+        if begun and 0 <= since_us < TIDE_CUT_US:
+            raise TemporaryError(f"the text {sha256} is being committed, cut otherwise; offer it again in a moment")
 
     def close(self) -> None:
         """Let go of the stream."""
@@ -262,7 +276,7 @@ class Committer:
             self._texts = {name.removeprefix(_TEXT): Kept.from_bytes(cursors[name]) for name in texts}
             held = {name: data for name, data in cursors.items() if name not in texts}
             self._held = {Origin(*name.split("/")): Holding.from_bytes(data) for name, data in held.items()}
-            self._orders = {}
+            self._orders, self._going = {}, {}
             self._note_orders(self._held)
             self._writer = writer
         return self._writer

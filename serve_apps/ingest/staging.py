@@ -13,6 +13,7 @@ from tidegate.frames import FrameError
 from tidegate.limits import ARTIFACTS_STAGED_BYTES_MAX
 
 _FIRST: Final = 1
+_CUT_DIGITS: Final = 16
 
 
 class Proven(NamedTuple):
@@ -20,18 +21,22 @@ class Proven(NamedTuple):
 
     sha256: str
     parts: tuple[bytes, ...]
+    cut: str = ""
+    """Names where the text is cut: texts of one digest may be cut otherwise, and their parts don't mix."""
 
 
 @dataclass(slots=True)
 class _Staged:
     parts: list[bytes] = field(default_factory=list)
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    cuts: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     text_bytes: int = 0
     held_bytes: int = 0
 
     def add(self, part: Part, text: bytes) -> None:
         self.parts.append(part.data)
         self.digest.update(text)
+        self.cuts.update(b"%d," % len(text))
         self.text_bytes += len(text)
         self.held_bytes += len(self.parts[-1])
 
@@ -75,7 +80,7 @@ def _proven(last: Part, staged: _Staged) -> Proven:
         raise FrameError("sha256", "the text isn't the one whose digest was signed")
     if header.kind == "bundle":
         _prove_manifest(last)
-    return Proven(header.sha256, tuple(staged.parts))
+    return Proven(header.sha256, tuple(staged.parts), staged.cuts.hexdigest()[:_CUT_DIGITS])
 
 
 def _prove_manifest(part: Part) -> None:

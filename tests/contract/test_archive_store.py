@@ -8,19 +8,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from serve_apps.archive.__main__ import main
+from serve_apps.archive.archive import rows_of
 from serve_apps.archive.delta import open_store, opened
 from serve_apps.archive.memory import MemoryStore
 from serve_apps.archive.ports import Piece, Store, UndecodableError
-from tests.sent import NOW_US, SOURCE, decision_rows, keep
+from serve_apps.plumbing.stream.log import ARTIFACTS
+from tests.sent import NOW_US, SOURCE, decision_rows, event, events_frame, keep, label, parts_of
 from tidegate import archived
 from tidegate.archived import KEPT, Kept, restored, schema_of
 from tidegate.artifacts import Artifact
-from tidegate.history import rows_of
+from tidegate.history import rows_of as decided_of
 from tidegate.limits import DAY_US
-from tidegate.records import DECISION
+from tidegate.records import DECISION, Kind
 
 APP = "tidegate.L1/0"
 NAMES = DECISION.names or ()
+LISTS = {"version": 1, "lists": "l-0123456789ab", "entries": 3, "as_of_us": 5, "by": "ann", "why": ""}
+POLICY = {"policy": "p-0123456789ab", "terms": {"rules": []}, "as_of_us": 5, "by": "ann", "why": ""}
 
 
 class Made(Protocol):
@@ -94,7 +99,7 @@ def test_a_decision_of_days_apart_comes_back_to_the_bit(made: Made) -> None:
     made.store.append("decisions", [Piece(APP, 0, archived.decisions(SOURCE, rows))])
 
     back = made.read("decisions").sort_by("seq").combine_chunks().to_batches()[0]
-    assert rows_of(restored(back, NAMES)).tobytes() == rows.tobytes()
+    assert decided_of(restored(back, NAMES)).tobytes() == rows.tobytes()
 
 
 def test_what_a_table_has_is_left_out_and_what_is_new_beside_it_is_taken(made: Made) -> None:
@@ -151,3 +156,61 @@ def test_the_version_of_the_whole_grows_with_what_was_written(made: Made) -> Non
     made.store.append("decisions", [piece(0, 0)])
 
     assert made.store.pin() == before._replace(decisions=before.decisions + 1)
+
+
+def test_a_partitions_mark_lies_beside_its_offset(made: Made) -> None:
+    assert made.store.mark("decisions", APP) == 0
+    made.store.append("decisions", [piece(1, 5)._replace(mark=(1 << 63) - 1), piece(0, 0)._replace(mark=7)])
+
+    assert made.again().mark("decisions", APP) == (1 << 63) - 1
+    assert made.again().mark("decisions", "tidegate.L1/1") == 0
+
+
+def test_a_rejoined_partition_begins_again_and_leaves_out_what_the_table_has(made: Made) -> None:
+    made.store.append("decisions", [piece(8, 0)._replace(mark=7), piece(9, 5)._replace(mark=8)])
+    assert not made.store.rejoined("decisions", APP)
+
+    made.store.rejoin("decisions", APP)
+
+    store = made.again()
+    assert (store.offset("decisions", APP), store.mark("decisions", APP)) == (-1, 0)
+    assert store.rejoined("decisions", APP)
+    assert not store.rejoined("decisions", "tidegate.L1/1")
+    assert store.append("decisions", [piece(0, 3, 4), piece(1, 7, 6)]) == 3
+    assert store.append("decisions", [piece(2, 0, 20)]) == 7
+    assert store.append("decisions", [piece(3, 0, 20)]) == 0
+    assert store.offset("decisions", APP) == 3
+    assert seqs(made) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("topic", "sent"),
+    [
+        ("tidegate.L2", events_frame(*(label(seq) for seq in range(1, 9)))),
+        ("tidegate.L2", events_frame(event(Kind.LISTS_ACTIVATED, 1, LISTS), event(Kind.POLICY_ACTIVATED, 2, POLICY))),
+        (ARTIFACTS, parts_of(Artifact("bundle", '{"trained_at_us":17}'))[0]),
+    ],
+)
+def test_a_rejoined_partition_puts_no_row_into_any_table_twice(topic: str, sent: bytes, made: Made) -> None:
+    rows, app = rows_of(sent, topic, NOW_US), f"{topic}/0"
+    for table, batch in rows.items():
+        made.store.append(table, [Piece(app, 5, batch)])
+        made.store.rejoin(table, app)
+
+    later = rows_of(sent, topic, NOW_US + 9 * DAY_US)  # the clock of the cloud that committed it again
+
+    assert [made.store.append(table, [Piece(app, 0, batch)]) for table, batch in later.items()] == [0] * len(rows)
+    assert [made.read(table).num_rows for table in rows] == [batch.num_rows for batch in rows.values()]
+
+
+def test_the_command_lets_a_partition_rejoin_once_in_all_tables(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append("decisions", [piece(8, 0)])
+    command = ["rejoin", "--archive", str(tmp_path), APP]
+
+    assert [main(command), main(command)] == [0, 1]
+
+    assert all(store.rejoined(table, APP) for table in KEPT)
+    assert store.append("decisions", [piece(0, 0)]) == 0
+    with pytest.raises(SystemExit):
+        main(["rejoin", "--archive", str(tmp_path), "tidegate.L7/0"])

@@ -18,6 +18,7 @@ from serve_apps.ingest.registry import Registry
 from tidegate.clock import ManualClock, rfc3339
 from tidegate.enrolment import Enrolment, KeyAnswer, Rotation
 from tidegate.errors import SettingsError, TemporaryError, TidegateError
+from tidegate.limits import TIDE_OVERLAP_US
 from tidegate.settings import SiteSettings
 
 NOW_US = 1_795_500_000_000_000
@@ -27,7 +28,8 @@ class Registrar:
     """The cloud without HTTP: its registry, and an answer that can get lost."""
 
     def __init__(self) -> None:
-        self.registry = Registry(MemoryRegister(), ManualClock(NOW_US), Random(5).randbytes)
+        self.clock = ManualClock(NOW_US)
+        self.registry = Registry(MemoryRegister(), self.clock, Random(5).randbytes)
         self.token = self.registry.add("s1", by="anna").token
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
@@ -139,6 +141,61 @@ def test_a_rotation_that_was_cut_off_leaves_a_key_that_signs_and_ends_well(
     assert told.key != old
     assert cloud.active() == [told.key] == [held(path)]
     assert len(cloud.registry.site("s1").keys) == 2
+
+
+def test_a_rotation_whose_answer_was_lost_is_found_after_the_old_key_has_ended(
+    cloud: Registrar, key: SiteKeyFile, path: Path
+) -> None:
+    old = key.enrol(cloud.token, cloud).key
+    cloud.after = lost
+    with pytest.raises(TemporaryError):
+        key.rotate(cloud)
+    cloud.after = lambda: None
+    cloud.clock.advance(TIDE_OVERLAP_US + 1)
+    (taken,) = cloud.active()
+
+    told = key.rotate(cloud)
+
+    assert {each.key_id for each in cloud.registry.site("s1").keys} == {old, taken, told.key}
+    assert cloud.active() == [told.key] == [held(path)]
+    before = cloud.registry.key(taken)
+    assert before is not None
+    assert before.revoked_us is None, "it signs on for eight days"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_such_a_rotation_that_is_cut_off_again_anywhere_ends_well_too(
+    cloud: Registrar, key: SiteKeyFile, path: Path, cut: int
+) -> None:
+    key.enrol(cloud.token, cloud)
+    cloud.after = lost
+    with pytest.raises(TemporaryError):
+        key.rotate(cloud)
+    cloud.clock.advance(TIDE_OVERLAP_US + 1)
+    asked = iter(range(1, 9))
+    cloud.before = lambda: lost() if next(asked) == cut else None
+    with pytest.raises(TemporaryError):
+        key.rotate(cloud)
+
+    cloud.before = cloud.after = lambda: None
+    told = key.rotate(cloud)
+    assert cloud.active() == [told.key] == [held(path)]
+
+
+def test_another_cloud_that_knows_neither_key_costs_the_site_none(
+    cloud: Registrar, key: SiteKeyFile, path: Path
+) -> None:
+    old = key.enrol(cloud.token, cloud).key
+    cloud.after = lost
+    with pytest.raises(TemporaryError):
+        key.rotate(cloud)
+    cloud.after = lambda: None
+    with pytest.raises(CloudError, match="isn't one of this site's"):
+        key.rotate(Registrar())
+    assert held(path) == old
+
+    (taken,) = cloud.active()
+    assert key.rotate(cloud).key == taken == held(path)
 
 
 def test_a_key_left_from_before_that_the_cloud_revoked_is_not_used(

@@ -78,13 +78,18 @@ def _batch(data: bytes, coding: Coding, schema: pa.Schema) -> pa.RecordBatch:
     messages = _messages(source, len(_MESSAGES[coding]))
     if [message.type for message in messages] != _MESSAGES[coding] or source.tell() != len(data):
         raise FrameError("malformed", f"payload: expected {' and '.join(_MESSAGES[coding])}, and nothing else")
-    if coding == "arrow" and not pa.ipc.read_schema(messages[0]).equals(schema):
+    if coding == "arrow" and not _nullable(pa.ipc.read_schema(messages[0])).equals(schema):
         raise FrameError("schema", "payload: the stream's columns aren't those of the header's schema")
     if _compressed(messages[-1].metadata):
         raise FrameError("malformed", "payload: leave Arrow's own compression off: the payload is compressed whole")
     batch = pa.ipc.read_record_batch(messages[-1], schema)
     batch.validate(full=True)
     return batch
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose fields may be null: whether a writer says that of its own, changes nothing that is read."""
+    return pa.schema([field.with_nullable(True) for field in schema])
 
 
 def _messages(source: pa.BufferReader, wanted: int) -> list[pa.ipc.Message]:

@@ -69,7 +69,8 @@ def _told(path: Path, error: sqlite3.Error) -> TidegateError:
 def _damaged(path: Path, what: str) -> DamagedError:
     return DamagedError(
         f"{path}: the log is damaged ({what}). Stop what uses it, keep the file and those beside it (-wal, -shm) as "
-        "they are, and put a copy from before in their place; what the sites still hold they send again"
+        "they are, and put a copy from before in their place; what the sites still hold they send again. The archive, "
+        "where it is ahead of the copy, stops and says what to do"
     )
 
 

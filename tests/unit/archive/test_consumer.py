@@ -17,6 +17,7 @@ from tests.sent import NOW_US, SOURCE, decision_rows, decisions_frame, event, ev
 from tidegate.archived import Kept
 from tidegate.artifacts import Artifact
 from tidegate.clock import ManualClock
+from tidegate.errors import TemporaryError
 from tidegate.limits import ARCHIVE_BATCH_AGE_US, ARCHIVE_BATCH_BYTES, ARCHIVE_BATCH_ROWS, DAY_US
 from tidegate.records import Kind, Lane, Record
 
@@ -301,3 +302,86 @@ def test_records_of_a_wrong_clock_lie_in_few_days_and_keep_their_time(rig: Rig) 
     kept = rig.store.read("decisions")
     assert len(set(kept["day"].to_pylist())) == 2
     assert sorted(kept["time_us"].to_pylist()) == sorted(rows["time_us"].tolist())
+
+
+def put_back(rig: Rig, *frames: bytes) -> None:
+    """Put an empty log in the place of the one that was archived from, and have sites send into it again."""
+    rig.clock.advance(60_000_000)
+    rig.__post_init__()
+    rig.send(L1, *frames)
+
+
+def archived_of(rig: Rig) -> Consumer:
+    """Archive two frames of a log."""
+    made = rig.consumer()
+    rig.send(L1, decisions_frame(1, 10), decisions_frame(11, 10))
+    made.step()
+    made.flush()
+    return made
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        [(1, 5), (6, 10), (16, 10), (26, 5)],  # cut otherwise: what lies behind the old offset is archived in part
+        [(1, 30), (31, 10), (41, 10)],  # or what lies before it isn't
+        [(1, 10), (11, 10), (21, 10)],  # or cut as before: nobody can tell from here
+        [(1, 5)],
+    ],
+)
+def test_a_log_that_was_put_back_stops_its_partition_however_often_the_archive_starts(
+    rig: Rig, again: list[tuple[int, int]]
+) -> None:
+    archived_of(rig)
+    put_back(rig, *(decisions_frame(*each) for each in again))
+
+    for _ in range(2):
+        made = rig.consumer()
+        made.step()
+        made.flush()
+
+        assert "tidegate archive rejoin" in made.halted[L1]
+    assert rig.store.read("decisions").num_rows == 20
+
+
+def test_a_log_that_is_put_back_under_a_running_archive_stops_it_too(rig: Rig) -> None:
+    made, before = archived_of(rig), rig.stream
+    put_back(rig, decisions_frame(1, 15), decisions_frame(16, 5), decisions_frame(21, 10))
+    before.down = True
+    with pytest.raises(TemporaryError):
+        made.step()
+
+    before.__dict__ |= rig.stream.__dict__
+    made.step()
+
+    assert "put back" in made.halted[L1]
+
+
+def test_a_log_that_was_trimmed_behind_the_archive_goes_on(rig: Rig) -> None:
+    archived_of(rig)
+    rig.stream.consumers().trim()
+    rig.send(L1, decisions_frame(21, 10))
+
+    made = rig.consumer()
+    made.step()
+    made.flush()
+
+    assert not made.halted
+    assert rig.store.read("decisions").num_rows == 30
+
+
+def test_a_rejoined_partition_gets_what_is_new_and_nothing_twice_however_late_it_is_sent(rig: Rig) -> None:
+    archived_of(rig)
+    put_back(rig, decisions_frame(16, 14))
+    rig.store.rejoin("decisions", "tidegate.L1/0")
+
+    made = rig.consumer()
+    made.step()
+    made.flush()
+    rig.send(L1, decisions_frame(1, 15), decisions_frame(30, 1))  # a site that was cut off until now
+    again = rig.consumer()
+    again.step()
+    again.flush()
+
+    assert not again.halted
+    assert sorted(rig.store.read("decisions")["seq"].to_pylist()) == [*range(1, 31)]

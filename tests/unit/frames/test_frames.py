@@ -382,6 +382,23 @@ def test_a_missing_value_is_refused(decisions: Runs, framed: Callable[..., Frame
     assert refusal(signed(private, frame.header, zstandard.compress(stream(holed)))) == "malformed"
 
 
+@pytest.mark.parametrize("lane", [Lane.DECISIONS, Lane.EVENTS])
+def test_a_writer_whose_columns_can_hold_no_null_or_tell_no_metadata_is_understood(
+    decisions: Runs, events: Runs, signer: Signer, origin: Origin, private: Ed25519PrivateKey, lane: Lane
+) -> None:
+    run, layout = (decisions if lane is Lane.DECISIONS else events)(3), OF_LANE[lane]
+    frame = encode(origin, run, CHAIN_START, signer, layout=layout, coding="arrow")
+    (batch,) = pa.ipc.open_stream(zstandard.decompress(frame.envelope.payload))
+    for fields in (
+        [field.with_nullable(False) for field in batch.schema],
+        [pa.field(field.name, field.type) for field in batch.schema],
+    ):
+        made = pa.RecordBatch.from_arrays(batch.columns, schema=pa.schema(fields))
+        one = signed(private, frame.header, zstandard.compress(stream(made)))
+
+        assert records(parse(one.data)).canonical == run
+
+
 def test_a_writer_that_says_of_each_value_that_it_is_there_is_understood(
     decisions: Runs, framed: Callable[..., Frame], private: Ed25519PrivateKey
 ) -> None:

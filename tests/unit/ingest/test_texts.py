@@ -18,7 +18,7 @@ from tidegate.errors import TemporaryError
 from tidegate.frames import FrameError, Signer, key_id
 from tidegate.frames.envelope import Envelope
 from tidegate.ids import SiteId
-from tidegate.limits import ARTIFACT_PART_BYTES, LOG_COMMIT_BYTES_MAX
+from tidegate.limits import ARTIFACT_PART_BYTES, LOG_COMMIT_BYTES_MAX, TIDE_CUT_US
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SIGNER = Signer(key_id(KEY.public_key()), KEY.sign)
@@ -44,11 +44,12 @@ class Log:
     faults: list[Fault | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.stream = MemoryStream(ManualClock(0), lambda _: self.faults.pop(0) if self.faults else None)
+        self.clock = ManualClock(TIDE_CUT_US)
+        self.stream = MemoryStream(self.clock, lambda _: self.faults.pop(0) if self.faults else None)
         self.stream.create(ARTIFACTS, 1)
 
     def committer(self) -> Committer:
-        return Committer(self.stream, "c0", ManualClock(0))
+        return Committer(self.stream, "c0", self.clock)
 
     def held(self) -> list[bytes]:
         found = self.stream.reader().read(ARTIFACTS, 0, 0, messages_max=10_000, bytes_max=1 << 30)
@@ -60,7 +61,9 @@ def test_parts_are_taken_in_order_and_the_last_one_proves_the_whole() -> None:
     offer = Whole("lists", TEXT).part(OFFER, SiteId("site-1"), SIGNER)
 
     assert [staging.take(part) for part in (offer, third, first, first, third, offer, second)] == [1, 1, 2, 2, 2, 2, 3]
-    assert staging.take(third) == Proven(first.header.sha256, tuple(part.data for part in (first, second, third)))
+    taken = staging.take(third)
+    assert isinstance(taken, Proven)
+    assert taken[:2] == (first.header.sha256, tuple(part.data for part in (first, second, third)))
     assert staging.take(offer) == 1
 
 
@@ -136,3 +139,40 @@ def test_a_text_of_many_commits_goes_on_where_a_committer_died() -> None:
     assert log.held() == list(whole.parts)
     assert committer.has("ab" * 32)
     assert not committer.has("cd" * 32)
+
+
+def large(count: int, cut: str) -> Proven:
+    """Return a text of which a commit takes four parts."""
+    parts = [b"%s%d" % (cut.encode(), at) for at in range(count)]
+    return Proven("ab" * 32, tuple(part.ljust(LOG_COMMIT_BYTES_MAX // 9, b"=") for part in parts), cut)
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_of_two_cuts_of_one_text_the_first_is_committed_and_the_other_waits_for_it(count: int) -> None:
+    """Whatever the order in which they are tried; parts of two cuts don't mix either where they are as many."""
+    log, first, other = Log(), large(9, "a"), large(count, "b")
+    committer = log.committer()
+
+    assert not committer.keep(first)
+    for _ in range(2):
+        with pytest.raises(TemporaryError, match="cut otherwise"):
+            committer.keep(other)
+        done = committer.keep(first)
+
+    assert done
+    assert committer.keep(other)
+    assert log.held() == list(first.parts)
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["restarted", "waited"])
+def test_a_cut_that_nobody_goes_on_with_gives_way(again: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    log, other = Log(), large(10, "b")
+    committer = log.committer()
+    committer.keep(large(9, "a"))
+    log.clock.advance(0 if again else TIDE_CUT_US)
+    committer = log.committer() if again else committer
+
+    while not committer.keep(other):
+        pass
+
+    assert log.held()[4:] == list(other.parts)

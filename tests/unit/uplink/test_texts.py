@@ -15,7 +15,7 @@ from actors.uplink.texts import Offers
 from tests.unit.uplink.test_uplink import Site, reply
 from tidegate.artifacts import ARTIFACTS_PATH, OFFER, ArtifactAnswer, Part
 from tidegate.ids import SiteId
-from tidegate.limits import ARTIFACT_AGAIN_US, ARTIFACT_HELD_US, ARTIFACT_PART_BYTES
+from tidegate.limits import ARTIFACT_AGAIN_US, ARTIFACT_HELD_US, ARTIFACT_PART_BYTES, SECOND_US
 from tidegate.tide import FRAMES_PATH
 
 SIGNER = signer_of(new_key(os.urandom), "key")
@@ -90,6 +90,24 @@ def test_a_damaged_text_or_one_that_is_gone_is_never_sent() -> None:
     assert "isn't kept any more" in made.trouble
 
 
+@pytest.mark.parametrize("parts", [0, 1])
+def test_a_text_that_goes_away_while_it_is_sent_goes_up_whole_and_holds_nothing_up(parts: int) -> None:
+    made = offers(TEXT)
+    made.next(SIGNER, NOW_US)
+    for number in range(1, parts + 1):
+        made.answered(ArtifactAnswer(next_part=number), NOW_US)
+    made.texts.of.clear()  # type: ignore[attr-defined]
+    made.texts.of[name_of(b"a")] = b"a"  # type: ignore[attr-defined]
+
+    made.look(NOW_US)
+
+    assert sent(made) == parts
+    made.answered(ArtifactAnswer(next_part=3), NOW_US)
+    assert sent(made) == 3
+    made.answered(ArtifactAnswer(), NOW_US)
+    assert (sent(made), made.waiting, made.trouble) == (OFFER, 1, "")
+
+
 def test_texts_and_frames_take_turns() -> None:
     site, texts = Site(), MemoryTexts()
     texts.of = {name_of(TEXT): TEXT}
@@ -102,6 +120,7 @@ def test_texts_and_frames_take_turns() -> None:
         site.line.answers += [answer, reply(**site.cursors())]
     for _ in range(6):
         site.uplink.step()
+        site.clock.advance(SECOND_US)
 
     assert [path for path, _ in site.line.sent[1:]] == [ARTIFACTS_PATH, FRAMES_PATH] * 3
     assert [Part.parse(body).header.part for path, body in site.line.sent if path == ARTIFACTS_PATH] == [0, 1, 2]

@@ -1,6 +1,7 @@
 """The uplink step by step: what it sends, what it makes of each answer, and how long it waits after which failure."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,16 @@ from tests.unit.journal.conftest import Rig
 from tidegate.clock import ManualClock
 from tidegate.frames import MEDIA_TYPE, SignedHead, parse, unpacked
 from tidegate.ids import GateId, SiteId
-from tidegate.limits import FRAME_BYTES_MAX, SECOND_US, TIDE_HEAD_EVERY_US, TIDE_HELD_US, TIDE_POLL_S, TIDE_REFUSED_S
+from tidegate.limits import (
+    FRAME_BYTES_MAX,
+    SECOND_US,
+    TIDE_HEAD_EVERY_US,
+    TIDE_HELD_US,
+    TIDE_POLL_S,
+    TIDE_REFUSED_S,
+    TIDE_RETRY_US_MAX,
+    TIDE_RETRY_US_MIN,
+)
 from tidegate.passages import UNKNOWN
 from tidegate.records import CHAIN_START, Lane, chain
 from tidegate.tide import FORKED, FRAMES_PATH, HEADS_PATH
@@ -209,6 +219,35 @@ def test_what_the_cloud_does_not_want_is_held_back_told_and_offered_again_later(
     site.uplink.step()
     site.uplink.step()
     assert site.line.spans() == [(1, 1, 2)]
+
+
+@pytest.mark.parametrize("results", [[{"status": "rewind"}], []])
+def test_frames_of_which_nothing_was_taken_are_not_sent_again_at_once(site: Site, results: list[Said]) -> None:
+    site.decide(4)
+    site.connect()
+    site.line.answers.append(reply(**site.cursors(), results=results))
+    site.uplink.step()
+
+    pause = site.uplink.step()
+
+    assert pause >= TIDE_RETRY_US_MIN / 2 / SECOND_US
+    assert len(site.line.sent) == 2
+    assert site.uplink.standing.connected
+    site.clock.advance(int(pause * SECOND_US) + 1)
+    site.line.answers.append(reply(**site.cursors((1, 2)), results=[{"status": "overlap"}]))
+    for _ in range(2):
+        site.uplink.step()
+    assert site.line.spans() == [(1, 3, 4)], "of what was taken in part, the rest goes at once"
+
+
+@pytest.mark.parametrize("asked_s", [math.inf, 1e300])
+def test_who_asks_it_to_wait_for_ever_is_asked_again_after_a_minute_or_two(site: Site, asked_s: float) -> None:
+    site.decide(1)
+    site.line.answers.append(reply(503, asked_s))
+
+    site.uplink.step()
+
+    assert TIDE_RETRY_US_MAX <= site.uplink.step() * SECOND_US <= 1.5 * TIDE_RETRY_US_MAX
 
 
 def test_a_head_is_sent_every_ten_seconds_though_there_is_nothing_new(site: Site) -> None:
