@@ -12,7 +12,7 @@ from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.committer import Origin
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.intake import UnwantedError
-from serve_apps.ingest.views import forks_view, lane_view, site_view, sites_view
+from serve_apps.ingest.views import forks_view, lane_view, refusals_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
 from serve_apps.plumbing.web import add_errors, answered, needing, problems
 from tidegate import __version__
@@ -122,7 +122,8 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
         cases = backend.quarantine.page(before=asked.before, items=asked.limit, site=asked.site)
         forks = forks_view(await backend.holdings(), asked.site)
         told = {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts()}
-        return told | {"refused": backend.meter.refused(), "forks": forks}
+        refusals = refusals_view(await backend.refused(items=asked.limit, site=asked.site))
+        return told | {"refused": backend.meter.refused(), "refusals": refusals, "forks": forks}
 
     @app.get("/v1/quarantine/{case}/frame", summary="The bytes of a case", responses=told, response_class=Response)
     async def frame(_caller: reader, case: Annotated[int, Field(ge=1, lt=1 << 63)]) -> Response:

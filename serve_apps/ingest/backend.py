@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from serve_apps.ingest.committer import Committer, Holding, Origin
 from serve_apps.ingest.ingest import NOTHING, Meter, let_in
 from serve_apps.ingest.intake import Known, UnwantedError, admit_head, admit_part
-from serve_apps.ingest.ports import Keys, Quarantine
+from serve_apps.ingest.ports import Keys, Quarantine, Refusal
+from serve_apps.ingest.refusals import Refusals, refusal_of, refusals_of
 from serve_apps.ingest.shards import Shards
 from serve_apps.ingest.staging import Proven, Staging
 from serve_apps.plumbing.stream.ports import FencedError
-from tidegate.artifacts import ArtifactAnswer
+from tidegate.artifacts import ArtifactAnswer, Part
 from tidegate.clock import Clock
-from tidegate.frames import KNOWN, FrameError
+from tidegate.frames import KNOWN, FrameError, SignedHead
 from tidegate.tide import TEXTS, Answer, Status
 
 
@@ -31,6 +33,7 @@ class Backend:
     ) -> None:
         self.keys, self.quarantine, self.clock, self.known = keys, quarantine, clock, known
         self.meter, self.staging, self.shards = Meter(), Staging(), Shards(committers)
+        self._refusals = Refusals(quarantine, clock)
         self._intake = ThreadPoolExecutor(1, "intake")
 
     @property
@@ -51,6 +54,7 @@ class Backend:
         kept = request.cases(answer.results, now_us)
         if kept:
             await loop.run_in_executor(self._intake, self.quarantine.keep, kept)
+        await self._note(refusals_of(request.items, now_us))
         self.meter.count(request, answer.results, now_us)
         return answer
 
@@ -61,6 +65,7 @@ class Backend:
             head = await loop.run_in_executor(self._intake, admit_head, body, self.keys)
         except FrameError as error:
             self.meter.count_refused(_word(error))
+            await self._note(refusal_of(SignedHead.parse, body, _word(error), self.clock.now_us()))
             raise
         outcome = await self.shards.commit([head])
         for result in outcome.results:
@@ -75,6 +80,7 @@ class Backend:
             taken = await loop.run_in_executor(self._intake, self._taken, body)
         except FrameError as error:
             self.meter.count_text(_word(error))
+            await self._note(refusal_of(Part.parse, body, _word(error), self.clock.now_us()))
             return ArtifactAnswer(reason=_word(error), message=error.message)
         if not isinstance(taken, Proven):
             return ArtifactAnswer(next_part=taken)
@@ -82,6 +88,19 @@ class Backend:
             pass  # between two commits those of frames have their turn
         self.meter.count_text(Status.COMMITTED)
         return ArtifactAnswer()
+
+    async def _note(self, refused: Sequence[Refusal]) -> None:
+        if refused:
+            await asyncio.get_running_loop().run_in_executor(self._intake, self._refusals.note, refused)
+
+    async def refused(self, *, items: int, site: str | None) -> list[Refusal]:
+        """Return in whose name something was refused, and why, the latest first.
+
+        Raises:
+            TemporaryError: there is no way to write what is held, or to read.
+        """
+        page = partial(self._refusals.page, items=items, site=site)
+        return await asyncio.get_running_loop().run_in_executor(self._intake, page)
 
     def _taken(self, body: bytes) -> Proven | int | None:
         """Return a whole text, the part of one that is wanted next, or None where all of it is there."""
@@ -112,6 +131,7 @@ class Backend:
 
     def close(self) -> None:
         """Let go of the stream once what is under way has ended."""
+        self._intake.submit(self._refusals.close)
         self._intake.shutdown()
         for shard in self.shards.each:
             shard.close()

@@ -7,6 +7,7 @@ from typing import Final
 from serve_apps.ingest.committer import Brought, Outcome
 from serve_apps.ingest.intake import Admitted, Known, Unwanted, admit, admit_head
 from serve_apps.ingest.ports import Case, Keys, Quarantine
+from serve_apps.ingest.refusals import refusals_of
 from tidegate.clock import Clock
 from tidegate.frames import KNOWN, Head, Header
 from tidegate.limits import FRAMES_BODY_BYTES_MAX, TIDE_AHEAD_US, TIDE_PAST_US
@@ -140,6 +141,7 @@ class Ingest:
         outcome = self._commit(request.admitted()) if request.admitted() else NOTHING
         answer, now_us = request.answer(outcome, FRAMES_BODY_BYTES_MAX), self._clock.now_us()
         self._quarantine.keep(request.cases(answer.results, now_us))
+        self._quarantine.refuse(refusals_of(request.items, now_us))
         self.meter.count(request, answer.results, now_us)
         return answer
 

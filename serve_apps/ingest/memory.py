@@ -1,12 +1,12 @@
 """Keys, registry and quarantine in memory: for tests and simulation."""
 
 import bisect
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from serve_apps.ingest.ports import Case, SiteEntry, SiteKey
-from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX
+from serve_apps.ingest.ports import Case, Refusal, SiteEntry, SiteKey
+from serve_apps.ingest.sharing import Share, crowding, joined
+from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX, TIDE_REFUSALS_MAX
 
 
 class MemoryKeys:
@@ -71,9 +71,16 @@ class MemoryRegister:
 class MemoryQuarantine:
     """The cases that were kept aside, at most so many and so many bytes of them."""
 
-    def __init__(self, cases_max: int = TIDE_CASES_MAX, bytes_max: int = TIDE_CASES_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        cases_max: int = TIDE_CASES_MAX,
+        bytes_max: int = TIDE_CASES_BYTES_MAX,
+        refusals_max: int = TIDE_REFUSALS_MAX,
+    ) -> None:
         self._bounds = cases_max, bytes_max
-        self._cases: deque[tuple[Case, bytes]] = deque()
+        self._refusals_max = refusals_max
+        self._refusals: dict[tuple[str, str, str, bool], Refusal] = {}
+        self._cases: list[tuple[Case, bytes]] = []
         self._counts: dict[str, int] = {}
         self._next = 1
 
@@ -88,9 +95,15 @@ class MemoryQuarantine:
         self._make_room()
 
     def _make_room(self) -> None:
-        cases_max, bytes_max = self._bounds
-        while len(self._cases) > cases_max or sum(len(data) for _, data in self._cases) > bytes_max:
-            self._cases.popleft()
+        while (site := crowding(self._shares(), *self._bounds)) is not None:
+            self._cases.remove(next(kept for kept in self._cases if kept[0].site == site))
+
+    def _shares(self) -> dict[str, Share]:
+        shares: dict[str, Share] = {}
+        for case, data in self._cases:
+            before = shares.get(case.site, Share(0, 0))
+            shares[case.site] = Share(before.cases + 1, before.size + len(data))
+        return shares
 
     def page(self, *, before: int | None, items: int, site: str | None = None) -> list[Case]:
         """Return cases, newest first."""
@@ -104,3 +117,18 @@ class MemoryQuarantine:
     def counts(self) -> dict[str, int]:
         """Return how many cases were ever kept, by reason."""
         return dict(self._counts)
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Note what was refused."""
+        for each in refusals:
+            key = (each.site, each.key, each.reason, each.vouched)
+            before = self._refusals.pop(key, None)
+            self._refusals[key] = each if before is None else joined(before, each)
+        for vouched in (False, True):
+            mine = [key for key, each in self._refusals.items() if each.vouched is vouched]
+            for key in mine[: max(0, len(mine) - self._refusals_max)]:
+                del self._refusals[key]
+
+    def refusals(self, *, items: int, site: str | None = None) -> list[Refusal]:
+        """Return what was refused, the latest first."""
+        return [each for each in reversed(self._refusals.values()) if site in {None, each.site}][:items]

@@ -110,8 +110,24 @@ class Case(NamedTuple):
     size: int
 
 
+class Refusal(NamedTuple):
+    """In whose name something was refused, why, how often and when; of it nothing was kept."""
+
+    site: str
+    key: str
+    reason: str
+    times: int
+    first_us: int
+    last_us: int
+    vouched: bool
+    """The site has or had this key. Other names are whatever a stranger wrote, and take no room from these."""
+
+
 class Quarantine(Protocol):
-    """Keeps frames that are signed and wrong, so that a person can look at them; bounded, the oldest go first."""
+    """Keeps frames that are signed and wrong, so that a person can look at them; bounded.
+
+    Where there are too many, the oldest go of the site that has most, so that no site can flush what others left.
+    """
 
     def keep(self, cases: Sequence[tuple[Case, bytes]]) -> None:
         """Keep frames aside, durably; their `case_id` is given here. The same bytes again are the same case.
@@ -128,3 +144,15 @@ class Quarantine(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Return how many cases were ever kept, by reason."""
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Note what was refused, durably, added to what was before in the same name for the same reason.
+
+        Of those that are vouched and of those that aren't as many are kept, those that came last.
+
+        Raises:
+            TemporaryError: there is no way to keep them now.
+        """
+
+    def refusals(self, *, items: int, site: str | None = None) -> list[Refusal]:
+        """Return what was refused, the latest first."""

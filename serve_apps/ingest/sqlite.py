@@ -7,9 +7,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
-from serve_apps.ingest.ports import Case, SiteEntry, SiteKey
+from serve_apps.ingest.ports import Case, Refusal, SiteEntry, SiteKey
+from serve_apps.ingest.sharing import Share, crowding
 from serve_apps.plumbing.database import Database, Layout
-from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX
+from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX, TIDE_REFUSALS_MAX
 
 _REGISTER: Final = Layout(
     b"TGR1",
@@ -41,6 +42,17 @@ CREATE TABLE cases (
 CREATE TABLE frames (case_id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
 CREATE TABLE counts (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """,
+)
+_REFUSALS: Final = """
+CREATE TABLE IF NOT EXISTS refusals (
+    site TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
+    first_us INTEGER NOT NULL, last_us INTEGER NOT NULL, vouched INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY, UNIQUE (site, key, reason, vouched)) STRICT
+"""
+"""Made where it is missing: quarantines of before have none."""
+_FORGET: Final = (
+    "DELETE FROM refusals WHERE number IN "
+    "(SELECT number FROM refusals WHERE vouched = ? ORDER BY last_us DESC, number DESC LIMIT -1 OFFSET ?)"
 )
 _SEQ_BYTES: Final = 8
 """A `seq` may have 64 bits, one more than SQLite's numbers."""
@@ -101,9 +113,17 @@ class SqliteRegister:
 class SqliteQuarantine:
     """Cases in the file at `path`, at most so many and so many bytes of them."""
 
-    def __init__(self, path: Path, cases_max: int = TIDE_CASES_MAX, bytes_max: int = TIDE_CASES_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cases_max: int = TIDE_CASES_MAX,
+        bytes_max: int = TIDE_CASES_BYTES_MAX,
+        refusals_max: int = TIDE_REFUSALS_MAX,
+    ) -> None:
         self._bounds = cases_max, bytes_max
+        self._refusals_max = refusals_max
         self._file = Database(path, _QUARANTINE)
+        self._file.rows(_REFUSALS)
 
     def keep(self, cases: Sequence[tuple[Case, bytes]]) -> None:
         """Keep frames aside, all in one change."""
@@ -125,14 +145,15 @@ class SqliteQuarantine:
             self._file.rows(counted, (case.reason,))
 
     def _make_room(self) -> None:
-        """Let the oldest go that are beyond the bounds."""
-        cases_max, bytes_max = self._bounds
-        ((count, size),) = self._file.rows("SELECT count(*), total(size) FROM cases")
-        while count > cases_max or size > bytes_max:
-            ((oldest, freed),) = self._file.rows("SELECT case_id, size FROM cases ORDER BY case_id LIMIT 1")
-            self._file.rows("DELETE FROM cases WHERE case_id = ?", (oldest,))
-            self._file.rows("DELETE FROM frames WHERE case_id = ?", (oldest,))
-            count, size = count - 1, size - freed
+        """Let the oldest go of the site that has most, until nothing is beyond the bounds."""
+        shares = self._file.rows("SELECT site, count(*), sum(size) FROM cases GROUP BY site")
+        held = {site: Share(count, size) for site, count, size in shares}
+        while (site := crowding(held, *self._bounds)) is not None:
+            oldest = "SELECT case_id, size FROM cases WHERE site = ? ORDER BY case_id LIMIT 1"
+            ((case_id, freed),) = self._file.rows(oldest, (site,))
+            self._file.rows("DELETE FROM cases WHERE case_id = ?", (case_id,))
+            self._file.rows("DELETE FROM frames WHERE case_id = ?", (case_id,))
+            held[site] = Share(held[site].cases - 1, held[site].size - freed)
 
     def page(self, *, before: int | None, items: int, site: str | None = None) -> list[Case]:
         """Return cases, newest first."""
@@ -151,6 +172,27 @@ class SqliteQuarantine:
     def counts(self) -> dict[str, int]:
         """Return how many cases were ever kept, by reason."""
         return dict(self._file.rows("SELECT reason, count FROM counts"))
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Note what was refused, all in one change."""
+        with self._file.change():
+            for each in refusals:
+                self._file.rows(
+                    "INSERT INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO UPDATE SET "
+                    "count = count + excluded.count, last_us = excluded.last_us",
+                    (*each[:-1], int(each.vouched)),
+                )
+            for vouched in (0, 1):
+                self._file.rows(_FORGET, (vouched, self._refusals_max))
+
+    def refusals(self, *, items: int, site: str | None = None) -> list[Refusal]:
+        """Return what was refused, the latest first."""
+        found = self._file.rows(
+            "SELECT site, key, reason, count, first_us, last_us, vouched FROM refusals "
+            "WHERE ?1 IS NULL OR site = ?1 ORDER BY last_us DESC, number DESC LIMIT ?2",
+            (site, items),
+        )
+        return [Refusal._make((*row[:-1], bool(row[-1]))) for row in found]
 
     def close(self) -> None:
         """Close the file."""

@@ -1,9 +1,10 @@
 """What operators see of the tide: sites, lanes, ranges, gaps, lag."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serve_apps.ingest.committer import Holding, Origin, sites
+from serve_apps.ingest.ports import Refusal
 from serve_apps.ingest.ranges import Ranges
 from tidegate.clock import rfc3339
 from tidegate.limits import SECOND_US, TIDE_SPANS_TOLD_MAX
@@ -44,6 +45,22 @@ def forks_view(holdings: Holdings, site: str | None = None) -> list[dict[str, st
     mine = ((origin, held) for origin, held in holdings.items() if site in {None, origin.site})
     told = ((origin, "forked" if held.forked else "rival") for origin, held in mine if held.forked or held.rival)
     return [{**origin._asdict(), "reason": reason} for origin, reason in told]
+
+
+def refusals_view(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
+    """Return in whose name something was refused, and why."""
+    return [
+        {
+            "site": each.site,
+            "key": each.key,
+            "reason": each.reason,
+            "count": each.times,
+            "first_at": rfc3339(each.first_us),
+            "last_at": rfc3339(each.last_us),
+            "vouched": each.vouched,
+        }
+        for each in refused
+    ]
 
 
 def _latest(mine: list[Holding]) -> Holding:

@@ -1,5 +1,7 @@
 """The quarantine on each of its stores: what is kept, in which order it goes, and what is counted."""
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -7,11 +9,12 @@ from typing import Final
 import pytest
 
 from serve_apps.ingest.memory import MemoryQuarantine
-from serve_apps.ingest.ports import Case, Quarantine
+from serve_apps.ingest.ports import Case, Quarantine, Refusal
 from serve_apps.ingest.sqlite import SqliteQuarantine
 
 CASES_MAX: Final = 5
 BYTES_MAX: Final = 1_000
+REFUSALS_MAX: Final = 3
 _LARGEST_SEQ: Final = (1 << 64) - 1
 Opening = Callable[[], Quarantine]
 
@@ -20,8 +23,8 @@ Opening = Callable[[], Quarantine]
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """Return what opens one and the same quarantine again and again."""
     if request.param == "sqlite":
-        return lambda: SqliteQuarantine(tmp_path / "quarantine.sqlite", CASES_MAX, BYTES_MAX)
-    kept = MemoryQuarantine(CASES_MAX, BYTES_MAX)
+        return lambda: SqliteQuarantine(tmp_path / "quarantine.sqlite", CASES_MAX, BYTES_MAX, REFUSALS_MAX)
+    kept = MemoryQuarantine(CASES_MAX, BYTES_MAX, REFUSALS_MAX)
     return lambda: kept
 
 
@@ -91,3 +94,60 @@ def test_cases_are_listed_newest_first_a_page_at_a_time_and_by_site(quarantine: 
     assert [each.case_id for each in (*first, *rest)] == ids(quarantine)
     assert [each.site for each in quarantine.page(before=None, items=9, site="s1")] == ["s1", "s1"]
     assert quarantine.page(before=None, items=9, site="s7") == []
+
+
+def test_a_site_takes_no_room_from_others_by_number(quarantine: Quarantine) -> None:
+    quarantine.keep([case(b"evidence", site="s2"), case(b"more", site="s3")])
+
+    for number in range(3 * CASES_MAX):
+        quarantine.keep([case(b"%d" % number)])
+
+    assert [each.site for each in quarantine.page(before=None, items=99)] == ["s1"] * (CASES_MAX - 2) + ["s3", "s2"]
+    assert quarantine.frame(quarantine.page(before=None, items=1)[0].case_id) == b"14"
+
+
+def test_a_site_takes_no_room_from_others_by_size(quarantine: Quarantine) -> None:
+    quarantine.keep([case(b"a" * 100, site="s2"), case(b"b" * 100, site="s2"), case(b"c" * 100, site="s2")])
+
+    quarantine.keep([case(b"d" * 500), case(b"e" * 600)])
+
+    sizes = [(each.site, each.size) for each in quarantine.page(before=None, items=99)]
+    assert sizes == [("s1", 600), ("s2", 100), ("s2", 100), ("s2", 100)]
+
+
+def refusal(site: str, time_us: int, reason: str = "revoked_key", *, vouched: bool = True) -> Refusal:
+    return Refusal(site, "f" * 16, reason, 1, time_us, time_us, vouched)
+
+
+def test_refusals_are_told_by_name_and_reason_after_a_restart_too(opening: Opening, quarantine: Quarantine) -> None:
+    quarantine.refuse([refusal("s1", 5), refusal("s2", 6), refusal("s1", 7, "signature")])
+    quarantine.refuse([refusal("s1", 9)])
+
+    first = refusal("s1", 5)._replace(times=2, last_us=9)
+    assert opening().refusals(items=9) == [first, refusal("s1", 7, "signature"), refusal("s2", 6)]
+    assert opening().refusals(items=1, site="s2") == [refusal("s2", 6)]
+
+
+def test_strangers_flush_no_refusal_but_those_of_strangers(quarantine: Quarantine) -> None:
+    quarantine.refuse([refusal("s1", 5)])
+
+    for number in range(3 * REFUSALS_MAX):
+        quarantine.refuse([refusal(f"x{number}", 10 + number, "unknown_key", vouched=False)])
+
+    assert [each.site for each in quarantine.refusals(items=99)] == ["x8", "x7", "x6", "s1"]
+    quarantine.refuse([refusal(f"s{number}", 100 + number) for number in range(2, 2 + REFUSALS_MAX)])
+    assert [each.site for each in quarantine.refusals(items=3)] == ["s4", "s3", "s2"]
+    assert "s1" not in {each.site for each in quarantine.refusals(items=99)}
+
+
+def test_a_quarantine_of_before_takes_refusals(tmp_path: Path) -> None:
+    path = tmp_path / "quarantine.sqlite"
+    SqliteQuarantine(path).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("DROP TABLE refusals")
+
+    again = SqliteQuarantine(path)
+    again.refuse([refusal("s1", 5)])
+
+    assert again.refusals(items=9) == [refusal("s1", 5)]
+    again.close()
