@@ -96,6 +96,7 @@ TIDE_PAST_US: Final = 18_262 * DAY_US  # 2020-01-01: a record's time before it i
 TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
 TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
 TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
+TIDE_ALARM_LOOKS_KEPT: Final = 16  # of one epoch: who has looked at its alarms
 TIDE_REFUSALS_MAX: Final = 10_000  # in whose name and why; as many again that no site's key vouches for
 TIDE_REFUSALS_HELD_MAX: Final = 1_000  # of them in memory, on their way to the disk
 TIDE_REFUSALS_WRITTEN_US: Final = SECOND_US  # no more often: whoever sends rubbish costs no write for each piece of it
