@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ from tidegate.settings import site_settings
 
 if TYPE_CHECKING:
     from actors.gate.actor import GateActor
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets nothing that it starts in the background be interrupted, nor what that starts; some tests must.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 READY_S = 60
 OWN_CLUSTERS = (

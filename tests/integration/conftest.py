@@ -67,6 +67,7 @@ def _environment(mark: str, token: str, folder: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # as at a site: nothing of ours could take them over
     }
 
 
@@ -82,9 +83,18 @@ def _command(port: int, dashboard: int, folder: str) -> list[str]:
         "num-cpus": 2,
         "object-store-memory": 200_000_000,
         "temp-dir": folder,
+        "include-log-monitor": "false",  # nobody reads what it hands on
     }
     ray = str(Path(sys.executable).parent / "ray")
-    return [ray, "start", "--head", "--block", "--disable-usage-stats", *(f"--{k}={v}" for k, v in flags.items())]
+    return [
+        ray,
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--no-monitor",
+        *(f"--{k}={v}" for k, v in flags.items()),
+    ]
 
 
 def _runs(command: list[str], log: Path) -> bool:
