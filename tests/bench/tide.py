@@ -1,10 +1,11 @@
-"""How fast a backlog drains and what waits for it: `python -m tests.bench.tide`.
+"""How fast a backlog drains and what waits for it: `python -m tests.bench.tide`, or `--quick` to see that it runs.
 
 A journal of real decisions on a disk, the real uplink in this process, ingest in another, with its log in a SQLite
-file or in a Kafka broker. Four things are measured: how long a backlog takes from the journal into the log, and what
-it costs; how long a live decision takes to be committed while a backlog drains; what the tide takes of a gate (see
-`tests.bench.tide_gate`); and the same decisions as JSON rows over the same HTTP into the same log. The last line is one
-JSON object.
+file or in a Kafka broker. Measured are: how long a backlog takes from the journal into the log, and what it costs; how
+long a live decision takes to be committed while a backlog drains, and a lone one while nothing else is to be sent; how
+large frames of one decision and of 1,024 are; what the tide takes of a gate (see `tests.bench.tide_gate`), unless
+`--no-gate`; and the same decisions as JSON rows over the same HTTP into the SQLite log. Then each promise is told
+beside what was measured, and whether it is kept (`tests.bench.tide_promises`). The last line is one JSON object.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +36,10 @@ from actors.uplink.memory import MemoryFile
 from actors.uplink.uplink import Uplink, Whose
 from tests.bench.cpu import cpu_s
 from tests.bench.decided import decided
+from tests.bench.frames import frame
 from tests.bench.stream import KINDS
 from tests.bench.tide_gate import beside
+from tests.bench.tide_promises import as_json, judged, lines
 from tidegate.clock import SystemClock
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import FRAME_RECORDS_MAX, GIB
@@ -46,8 +49,14 @@ SITE: Final = "site-1"
 ROWS_A_REQUEST: Final = 1_000
 LIVE_EVERY_S: Final = 0.05
 LIVE_RECORDS: Final = 10
+LONE_EVERY_S: Final = 0.21  # not by the beat in which the uplink looks
+LONE_S: Final = 20.0
 START_S: Final = 30
 DISTINCT: Final = 20_000
+RECORDS: Final = 1_000_000  # what the promise on live decisions is about
+LARGE: Final = 1_024
+SINGLE: Final = 512
+QUICK: Final = {"records": 20_000, "logs": "sqlite", "no_gate": True, "distinct": FRAME_RECORDS_MAX, "lone_s": 3.0}
 CLOCK: Final = SystemClock()
 
 
@@ -171,29 +180,55 @@ def lived(kind: str, bodies: list[bytes], records: int) -> dict[str, float]:
         last = site.decide(records)
         while not uplink.standing.connected:
             uplink.step()
-        made: list[tuple[int, float]] = []
-        waits: list[float] = []
-        over = threading.Event()
 
-        def live() -> None:
-            while not over.wait(LIVE_EVERY_S):
-                began = time.perf_counter()
-                made.append((site.decide(LIVE_RECORDS), began))
+        def drains() -> bool:
+            return through(uplink, site.journal.epoch) < last
 
-        thread = threading.Thread(target=live)
-        thread.start()
-        while through(uplink, site.journal.epoch) < last:
-            pause = uplink.step()
-            waits += _covered(uplink, site.journal.epoch, made)
-            over.wait(pause)
-        over.set()
-        thread.join()
-        found = np.asarray(waits)
-        return {
-            "live": len(found),
-            "live_p50_s": float(np.median(found)),
-            "live_p99_s": float(np.quantile(found, 0.99)),
-        }
+        return _told("live", _followed(site, uplink, LIVE_RECORDS, LIVE_EVERY_S, drains))
+
+
+def alone(kind: str, bodies: list[bytes], lone_s: float) -> dict[str, float]:
+    """Return how long a live decision waits for its commit where nothing else is to be sent."""
+    with running(kind, bodies) as (site, _cloud, uplink):
+        site.decide(1)
+        while not through(uplink, site.journal.epoch):
+            uplink.step()
+        until = time.perf_counter() + lone_s
+        return _told("lone", _followed(site, uplink, 1, LONE_EVERY_S, lambda: time.perf_counter() < until))
+
+
+def _followed(site: Site, uplink: Uplink, records: int, every_s: float, goes_on: Callable[[], bool]) -> list[float]:
+    """Make so many live decisions at a time while something goes on; return how long each time's last one waited."""
+    made: list[tuple[int, float]] = []
+    waits: list[float] = []
+    over = threading.Event()
+
+    def live() -> None:
+        while True:
+            began = time.perf_counter()
+            made.append((site.decide(records), began))
+            if over.wait(every_s):
+                return
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    while goes_on() or not waits:
+        pause = uplink.step()
+        waits += _covered(uplink, site.journal.epoch, made)
+        over.wait(pause)
+    over.set()
+    thread.join()
+    while made:  # whoever waits longest is there last
+        pause = uplink.step()
+        waits += _covered(uplink, site.journal.epoch, made)
+        threading.Event().wait(pause if made else 0)
+    return waits
+
+
+def _told(name: str, waits: list[float]) -> dict[str, float]:
+    found = np.asarray(waits)
+    numbers = {f"{name}_p{part}_s": float(np.percentile(found, part)) for part in (50, 99)}
+    return {name: len(found), **numbers}
 
 
 def _covered(uplink: Uplink, epoch: EpochId, made: list[tuple[int, float]]) -> list[float]:
@@ -244,27 +279,62 @@ def _rows(canonical: bytes) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def main() -> None:
-    """Measure, print a table and one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=400_000, help="of the backlog")
-    parser.add_argument("--logs", default=",".join(KINDS), help="sqlite, kafka, or both")
-    parser.add_argument("--no-gate", action="store_true", help="leave out what the tide takes of a gate: two minutes")
-    options = parser.parse_args()
-    canonical = decided(min(DISTINCT, options.records), warm=DISTINCT)
+def framed(canonical: bytes) -> dict[str, float]:
+    """Return the bytes of frames of one decision, and of each decision in frames of 1,024."""
+    width = DECISION.itemsize
+    single = [len(frame(canonical[at : at + width])) for at in range(0, SINGLE * width, width)]
+    large = [len(frame(part)) for part in _cut(canonical, LARGE * width)]
+    return {
+        "bytes_of_1": float(np.mean(single)),
+        "bytes_of_1_max": max(single),
+        "bytes_of_1024": float(np.mean(large)) / LARGE,
+    }
+
+
+def _cut(canonical: bytes, size: int) -> list[bytes]:
+    return [canonical[at : at + size] for at in range(0, len(canonical) - size + 1, size)]
+
+
+def measured(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return all numbers, by part of the bench."""
+    canonical = decided(options.distinct, warm=options.distinct)
     width = DECISION.itemsize
     bodies = [canonical[at + HEAD_BYTES : at + width] for at in range(0, len(canonical), width)]
-    told: dict[str, Any] = {}
+    told: dict[str, dict[str, float]] = {"frames": framed(canonical)}
     for kind in options.logs.split(","):
+        _say(f"{kind}: a backlog of {options.records:,} decisions, alone and beside live ones; then lone ones")
         told[kind] = drained(kind, bodies, options.records)
         told[kind] |= lived(kind, bodies, options.records)
+        told[kind] |= alone(kind, bodies, options.lone_s)
     if not options.no_gate:
-        told["gate"] = beside(lambda text: print(text, file=sys.stderr))
+        told["gate"] = beside(_say)
     told["json_rows"] = as_rows("sqlite", bodies, max(FRAME_RECORDS_MAX, options.records // 20))
+    return told
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main() -> None:
+    """Measure; print a table, each promise, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=RECORDS, help="of the backlog")
+    parser.add_argument("--logs", default=",".join(KINDS), help="sqlite, kafka, or both")
+    parser.add_argument("--no-gate", action="store_true", help="leave out what the tide takes of a gate: two minutes")
+    parser.add_argument("--quick", action="store_true", help="little of all, to see that it runs; the rest is ignored")
+    parser.set_defaults(distinct=DISTINCT, lone_s=LONE_S)
+    options = parser.parse_args()
+    if options.quick:
+        options = argparse.Namespace(**QUICK)
+    told = measured(options)
     for name, numbers in told.items():
         for what, value in numbers.items():
             sys.stdout.write(f"{name:>10}  {what:<26} {value:>14,.3f}\n")
-    sys.stdout.write(f"{json.dumps(told)}\n")
+    found = judged(told)
+    sys.stdout.write(f"promised of a backlog of {RECORDS:,} decisions, measured with {options.records:,}:\n")
+    sys.stdout.writelines(f"{line}\n" for line in lines(found))
+    sys.stdout.write(f"{json.dumps(told | {'promises': as_json(found)})}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the tide takes from a gate: `python -m tests.bench.tide_gate`; `python -m tests.bench.tide` tells it, too.
+"""What the tide takes from a gate: `python -m tests.bench.tide_gate`, about two minutes.
+
+`python -m tests.bench.tide` tells it, too, unless `--no-gate`, and holds it against what was promised.
 
 A gate in a process of its own, asked 200 times a second in an open loop: a payment is sent at its time, whether or not
 the one before is answered, and its wait counts from that time. Rounds without a tide take turns with rounds beside it:
