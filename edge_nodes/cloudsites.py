@@ -11,6 +11,8 @@ from edge_nodes.upstream import Cloud, read_api_key
 from tidegate.enrolment import (
     REGISTRY_PATH,
     SITES_PATH,
+    AcknowledgedAnswer,
+    Acknowledgement,
     KeyAnswer,
     NewSite,
     RegisteredAnswer,
@@ -102,6 +104,22 @@ def revoke(
             typer.echo(line)
         return
     typer.echo(key_line(asked.post(_site(name, "keys", key, "revocation"), reason, KeyAnswer)))
+
+
+@site_app.command()
+def acknowledge(
+    name: Name,
+    *,
+    why: Annotated[str, typer.Option(help="kept with who")],
+    key_file: KeyFile,
+    cloud: Url = _CLOUD,
+    authority: Authority = None,
+) -> None:
+    """Say that you have looked at a site's alarms, its forks and rivals; what is new of them is an alarm again."""
+    said = _checked(Acknowledgement, why=why)
+    told = _cloud(cloud, key_file, authority).post(_site(name, "acknowledgement"), said, AcknowledgedAnswer)
+    for each in told.data:
+        typer.echo(f"{each.site}/{each.gate}/{each.epoch}  {', '.join(each.reasons)}")
 
 
 def _checked(model: type[BaseModel], **said: str) -> BaseModel:

@@ -84,6 +84,12 @@ class Revocation(_Body):
     why: _Why
 
 
+class Acknowledgement(_Body):
+    """Somebody has looked at a site's alarms: why they are none any more."""
+
+    why: _Why
+
+
 KeyState = Literal["active", "retiring", "revoked"]
 
 
@@ -124,6 +130,24 @@ class RegisteredAnswer(_Told):
     revoked_by: str | None
     why: str | None
     keys: Annotated[list[KeyAnswer], Field(description="the newest first")]
+
+
+class AlarmAnswer(_Told):
+    """An epoch whose alarms somebody has looked at."""
+
+    site: str
+    gate: str
+    epoch: str
+    reasons: list[str]
+
+
+class AcknowledgedAnswer(_Told):
+    """What somebody has looked at."""
+
+    site: str
+    by: str
+    why: str
+    data: list[AlarmAnswer]
 
 
 class RegistryPage(_Told):

@@ -91,6 +91,7 @@ ANSWERS_GENERATIONS: Final = 5  # forgetting a generation forgets a fifth of the
 TIDE_RANGES_MAX: Final = 256  # of one lane of one epoch, apart from each other: each cut and restart leaves one at most
 TIDE_RANGE_NOTED_BYTES: Final = 180  # two numbers of 20 digits, two hashes in hex digits, and their signs
 TIDE_EPOCH_NOTED_BYTES: Final = 4 * KIB  # of an epoch beside its ranges and borders: claims, versions at their longest
+TIDE_LOOK_NOTED_BYTES: Final = 6 * KIB  # of one look at an alarm: its reason in letters that JSON escapes
 TIDE_EPOCHS_MAX: Final = 256  # of one site, kept for ever: each is a disk lost, or an older copy put back
 TIDE_TEXTS_MAX: Final = 16_384  # of one site, for each committer: lists changed ten times a day for four years
 TIDE_BORDERS_KEPT: Final = 16  # running hashes at single records that a second copy of a range is held against
@@ -101,6 +102,7 @@ TIDE_PAST_US: Final = 18_262 * DAY_US  # 2020-01-01: a record's time before it i
 TIDE_GAP_AGE_US: Final = 60 * SECOND_US  # what was claimed longer ago and is not there is a gap: six heads
 TIDE_CASES_MAX: Final = 10_000  # frames in quarantine; a site that is broken makes one a minute and lane
 TIDE_CASES_BYTES_MAX: Final = 1024 * MIB  # of them together
+TIDE_ALARM_LOOKS_KEPT: Final = 16  # of one epoch: who has looked at its alarms
 TIDE_REFUSALS_MAX: Final = 10_000  # in whose name and why; as many again that no site's key vouches for
 TIDE_REFUSALS_HELD_MAX: Final = 1_000  # of them in memory, on their way to the disk
 TIDE_REFUSALS_WRITTEN_US: Final = SECOND_US  # no more often: whoever sends rubbish costs no write for each piece of it
@@ -219,7 +221,7 @@ LOG_KEY_BYTES_MAX: Final = 256  # site, gate and epoch with their signs are unde
 LOG_NAME_CHARS_MAX: Final = 120  # half of what Kafka takes for a topic, since names of our own are put before some
 LOG_PARTITIONS_MAX: Final = 1_024  # each costs its readers a fetch, and the log a place
 LOG_CURSOR_NAME_BYTES_MAX: Final = 256  # site, gate, epoch and lane
-LOG_CURSOR_BYTES_MAX: Final = 256 * KIB  # an epoch whose lanes all have as many ranges apart as they may
+LOG_CURSOR_BYTES_MAX: Final = 512 * KIB  # an epoch whose lanes, and those of its fork, have all ranges they may have
 LOG_CURSORS_MAX: Final = 200_000  # of one committer: held in memory, 40 MiB at their usual size
 LOG_ASK_S_MAX: Final = 10.0  # a broker that was restarted is back by then
 LOG_COMMIT_S_MAX: Final = 10.0  # for each half of a commit: messages written, and their transaction ended
@@ -327,7 +329,9 @@ if LOG_COMMIT_BYTES_MAX < 8 * LOG_MESSAGE_BYTES_MAX:
     raise AssertionError("a commit must hold many of the largest messages")
 if (
     LOG_CURSOR_BYTES_MAX
-    < _LANES * (TIDE_RANGES_MAX + TIDE_BORDERS_KEPT) * TIDE_RANGE_NOTED_BYTES + TIDE_EPOCH_NOTED_BYTES
+    < 2 * _LANES * (TIDE_RANGES_MAX + TIDE_BORDERS_KEPT) * TIDE_RANGE_NOTED_BYTES
+    + TIDE_ALARM_LOOKS_KEPT * TIDE_LOOK_NOTED_BYTES
+    + TIDE_EPOCH_NOTED_BYTES
 ):
     raise AssertionError("all that is known of an epoch must fit a cursor")
 if LOG_COMMIT_BYTES_MAX < LOG_MESSAGE_BYTES_MAX + LOG_CURSOR_BYTES_MAX:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,12 +11,14 @@ from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.committer import Origin
 from serve_apps.ingest.exposition import exposition
+from serve_apps.ingest.identity import body_told, reading
 from serve_apps.ingest.intake import UnwantedError
-from serve_apps.ingest.views import forks_view, lane_view, refusals_view, site_view, sites_view
+from serve_apps.ingest.views import forks_view, lane_view, looks_view, refusals_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
 from serve_apps.plumbing.web import add_errors, answered, needing, problems
 from tidegate import __version__
 from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, ArtifactAnswer
+from tidegate.enrolment import SITES_PATH, AcknowledgedAnswer, Acknowledgement, AlarmAnswer, SiteName
 from tidegate.errors import NotFoundError, NotReadyError, TidegateError
 from tidegate.frames import MEDIA_TYPE, FrameError
 from tidegate.keys import Caller, Keyring, Scope
@@ -41,6 +43,7 @@ def build(backend: Backend, keyring: Keyring, *beside: APIRouter) -> FastAPI:
     _add_errors(app)
     _add_tide(app, backend)
     _add_views(app, backend, needing(keyring, Scope.READ))
+    _add_acknowledgement(app, backend, needing(keyring, Scope.SITES))
     _add_health(app, backend, needing(keyring, Scope.METRICS))
     for router in beside:
         app.include_router(router)
@@ -123,6 +126,7 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
         forks = forks_view(await backend.holdings(), asked.site)
         told = {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts()}
         refusals = refusals_view(await backend.refused(items=asked.limit, site=asked.site))
+        told |= {"acknowledged": looks_view(await backend.holdings(), asked.site)[: asked.limit]}
         return told | {"refused": backend.meter.refused(), "refusals": refusals, "forks": forks}
 
     @app.get("/v1/quarantine/{case}/frame", summary="The bytes of a case", responses=told, response_class=Response)
@@ -131,6 +135,25 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
         if data is None:
             raise NotFoundError("case: there is none of that number, or it had to make room")
         return Response(data, media_type="application/octet-stream")
+
+
+def _add_acknowledgement(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:
+    @app.post(
+        SITES_PATH + "/{site}/acknowledgement",
+        summary="Say that you have looked at all alarms of a site, and why they are none any more",
+        responses=problems(401, 403, 404, 408, 413, 415, 422, 503),
+        openapi_extra=body_told(Acknowledgement),
+    )
+    async def acknowledge(
+        caller: Annotated[Caller, Depends(need)],
+        site: Annotated[SiteName, Path(description="the site's name")],
+        asked: Annotated[Acknowledgement, Depends(reading(Acknowledgement))],
+    ) -> AcknowledgedAnswer:
+        told = await backend.acknowledge(site, by=caller.name, why=asked.why)
+        if not told:
+            raise NotFoundError("site: it has no alarm that nobody has looked at; GET /v1/quarantine lists all: forks")
+        alarms = [AlarmAnswer(**origin._asdict(), reasons=reasons) for origin, reasons in told.items()]
+        return AcknowledgedAnswer(site=site, by=caller.name, why=asked.why, data=alarms)
 
 
 def _add_health(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:

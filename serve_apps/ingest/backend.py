@@ -129,6 +129,14 @@ class Backend:
         each = [shard.run(lambda committer: dict(committer.holdings())) for shard in self.shards.each]
         return {origin: held for part in await asyncio.gather(*each) for origin, held in part.items()}
 
+    async def acknowledge(self, site: str, *, by: str, why: str) -> dict[Origin, list[str]]:
+        """Note that somebody has looked at all alarms of a site; return which.
+
+        Raises:
+            TemporaryError: the committer can't note it now.
+        """
+        return await self.shards.of(site).run(lambda committer: committer.acknowledge(site, by=by, why=why))
+
     def close(self) -> None:
         """Let go of the stream once what is under way has ended."""
         self._intake.submit(self._refusals.close)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
+from serve_apps.ingest.forks import ALARMS, RIVAL, Look, claims_anew, other_told, raised
 from serve_apps.ingest.intake import Admitted
 from serve_apps.ingest.ranges import Claim, Range, Ranges, Verdict
 from serve_apps.ingest.staging import Proven
@@ -21,10 +22,12 @@ from tidegate.frames import Head, Header
 from tidegate.limits import (
     LOG_COMMIT_BYTES_MAX,
     LOG_CURSORS_MAX,
+    TIDE_ALARM_LOOKS_KEPT,
     TIDE_CUT_US,
     TIDE_EPOCH_NOTED_BYTES,
     TIDE_EPOCHS_MAX,
     TIDE_GAP_AGE_US,
+    TIDE_LOOK_NOTED_BYTES,
     TIDE_RANGE_NOTED_BYTES,
     TIDE_TEXTS_MAX,
 )
@@ -87,12 +90,21 @@ class Holding:
     """How many records its site ever claimed."""
     rival: bool = False
     """It went on after a later epoch of its gate had begun: two machines have one identity. An alarm, too."""
+    alarms: frozenset[str] = frozenset()
+    """Which of both nobody has looked at since there was news of it."""
+    other: Mapping[Lane, Ranges] = field(default_factory=dict)
+    """What was told of another history, so that what is told again is no news."""
+    denied: Mapping[Lane, Claim] = field(default_factory=dict)
+    """The latest claims that contradict what is here, for the same."""
+    looks: tuple[Look, ...] = ()
+    """Who has looked, the latest last."""
 
     @property
     def noted_bytes(self) -> int:
         """How many bytes `to_bytes` has at the most."""
-        told = sum(len(ranges.ranges) + len(ranges.borders) for ranges in self.lanes.values())
-        return TIDE_EPOCH_NOTED_BYTES + told * TIDE_RANGE_NOTED_BYTES
+        every = (*self.lanes.values(), *self.other.values())
+        told = sum(len(ranges.ranges) + len(ranges.borders) for ranges in every) * TIDE_RANGE_NOTED_BYTES
+        return TIDE_EPOCH_NOTED_BYTES + told + len(self.looks) * TIDE_LOOK_NOTED_BYTES
 
     def ranges(self, lane: Lane) -> Ranges:
         """Return what is there of a lane."""
@@ -118,15 +130,9 @@ class Holding:
 
     def to_bytes(self) -> bytes:
         """Return what is noted in the stream."""
-        lanes = {
-            f"{lane:d}": {
-                "ranges": [[each.first, each.last, each.before.hex(), each.after.hex()] for each in ranges.ranges],
-                "borders": [[at, chain.hex()] for at, chain in ranges.borders],
-            }
-            for lane, ranges in self.lanes.items()
-        }
-        claims = {f"{lane:d}": [claim.seq, claim.chain.hex(), claim.told_us] for lane, claim in self.claims.items()}
-        said = {"format": _FORMAT, "lanes": lanes, "claims": claims, "versions": dict(self.versions)}
+        said = {"format": _FORMAT, "lanes": _noted_ranges(self.lanes), "claims": _noted_claims(self.claims)}
+        said |= {"versions": dict(self.versions), "alarms": sorted(self.alarms), "looks": self.looks}
+        said |= {"other": _noted_ranges(self.other), "denied": _noted_claims(self.denied)}
         said |= {
             "durable_pos": self.durable_pos,
             "told_us": self.told_us,
@@ -150,7 +156,7 @@ class Holding:
             raise ValueError(f"a cursor of format {said['format']}, this program reads {_FORMAT}: upgrade it")
         return cls(
             lanes={Lane(int(lane)): _ranges(Lane(int(lane)), told) for lane, told in said["lanes"].items()},
-            claims={Lane(int(n)): Claim(seq, bytes.fromhex(h), us) for n, (seq, h, us) in said["claims"].items()},
+            claims=_claims(said["claims"]),
             versions=said["versions"],
             durable_pos=said["durable_pos"],
             told_us=said["told_us"],
@@ -159,10 +165,42 @@ class Holding:
             order=said.get("order", 0),
             most=said.get("most", 0),
             rival=said.get("rival", False),
+            alarms=frozenset(said.get("alarms", [alarm for alarm in ALARMS if said.get(alarm)])),
+            other={Lane(int(lane)): _ranges(None, told) for lane, told in said.get("other", {}).items()},
+            denied=_claims(said.get("denied", {})),
+            looks=tuple(Look._make((*look[:-1], tuple(look[-1]))) for look in said.get("looks", ())),
         )
 
+    def forks(self, lane: Lane, offered: Range) -> "Holding":
+        """Return what is known once a range of another history was offered: an alarm, unless it is told again."""
+        other, news = other_told(self.other.get(lane), offered)
+        alarms = self.alarms | {FORKED} if news else self.alarms
+        return replace(self, forked=True, alarms=alarms, other={**self.other, lane: other})
 
-def _ranges(lane: Lane, told: Mapping[str, Any]) -> Ranges:
+    def seen(self, look: Look) -> "Holding":
+        """Return what is known once somebody has looked at all alarms."""
+        return replace(self, alarms=frozenset(), looks=(*self.looks, look)[-TIDE_ALARM_LOOKS_KEPT:])
+
+
+def _noted_ranges(lanes: Mapping[Lane, Ranges]) -> dict[str, Any]:
+    return {
+        f"{lane:d}": {
+            "ranges": [[each.first, each.last, each.before.hex(), each.after.hex()] for each in ranges.ranges],
+            "borders": [[at, chain.hex()] for at, chain in ranges.borders],
+        }
+        for lane, ranges in lanes.items()
+    }
+
+
+def _noted_claims(claims: Mapping[Lane, Claim]) -> dict[str, Any]:
+    return {f"{lane:d}": [claim.seq, claim.chain.hex(), claim.told_us] for lane, claim in claims.items()}
+
+
+def _claims(told: Mapping[str, Any]) -> dict[Lane, Claim]:
+    return {Lane(int(lane)): Claim(seq, bytes.fromhex(chain), us) for lane, (seq, chain, us) in told.items()}
+
+
+def _ranges(lane: Lane | None, told: Mapping[str, Any]) -> Ranges:
     ranges = tuple(Range(a, b, bytes.fromhex(before), bytes.fromhex(after)) for a, b, before, after in told["ranges"])
     borders = tuple((at, bytes.fromhex(chain)) for at, chain in told["borders"])
     return Ranges(ranges, borders, in_order=lane is Lane.MONEY)
@@ -328,6 +366,21 @@ class Committer:
         if begun and 0 <= since_us < TIDE_CUT_US:
             raise TemporaryError(f"the text {sha256} is being committed, cut otherwise; offer it again in a moment")
 
+    def acknowledge(self, site: str, *, by: str, why: str) -> dict[Origin, list[str]]:
+        """Note that somebody has looked at all alarms of a site; return which. News of any of them is an alarm again.
+
+        Raises:
+            TemporaryError, FencedError: as for `commit`.
+        """
+        writer, now_us = self._open(), self._clock.now_us()
+        open_ = {origin: held for origin, held in self._held.items() if origin.site == site and held.alarms}
+        told = {origin: raised(held.alarms) for origin, held in open_.items()}
+        seen = {origin: held.seen(Look(now_us, by, why, tuple(told[origin]))) for origin, held in open_.items()}
+        if seen:
+            self._write(writer, [], {"/".join(origin): held.to_bytes() for origin, held in seen.items()})
+            self._held |= seen
+        return told
+
     def close(self) -> None:
         """Let go of the stream."""
         if self._writer is not None:
@@ -395,7 +448,7 @@ class Committer:
             staged[origin] = replace(held, lanes={**held.lanes, lane: held.ranges(lane).add(offered)})
             messages.append(Message(TOPICS[lane], origin.key, item.frame.data))
         elif verdict is Verdict.FORKED:
-            staged[origin] = replace(held, forked=True)
+            staged[origin] = held.forks(lane, offered)
             return Result(status=Status.QUARANTINED, reason=FORKED, message=_FORK_TOLD)
         return Result(status=_STATUSES[verdict])
 
@@ -403,9 +456,13 @@ class Committer:
         """Return what is known once a site has said how far its journal reaches; `newest`: its gate's newest epoch."""
         now_us, claimed = self._clock.now_us(), sum(said.seq for said in head.heads.values())
         claims = {Lane(lane): Claim(said.seq, bytes.fromhex(said.chain), now_us) for lane, said in head.heads.items()}
-        forked = held.forked or any(held.ranges(lane).contradicts(claim) for lane, claim in claims.items())
+        denied = {lane: claim for lane, claim in claims.items() if held.ranges(lane).contradicts(claim)}
+        rival = 0 < held.order < newest and claimed > held.most
+        news = {FORKED: claims_anew(held.denied, denied), RIVAL: rival}
+        alarms = held.alarms | {alarm for alarm, new in news.items() if new}
+        held = replace(held, forked=held.forked or bool(denied), alarms=alarms, denied={**held.denied, **denied})
         if claimed < held.most:  # it comes late, or again: what it says was true once
-            return replace(held, forked=forked)
+            return held
         kept = {lane: _older(held, lane, claim) for lane, claim in claims.items()}
         return replace(
             held,
@@ -414,10 +471,9 @@ class Committer:
             durable_pos=head.durable_pos,
             told_us=now_us,
             ahead_us=head.time_us - now_us,
-            forked=forked,
             order=held.order or newest + 1,
             most=claimed,
-            rival=held.rival or (0 < held.order < newest and claimed > held.most),
+            rival=held.rival or rival,
         )
 
     def _told(self, brought: Brought) -> list[Cursor]:

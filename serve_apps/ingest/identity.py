@@ -67,11 +67,12 @@ def identity_router(registry: Registry, keyring: Keyring, meter: Meter) -> APIRo
 _REFUSED: Final = problems(401, 403, 404, 408, 409, 413, 415, 422, 503)
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
+def body_told(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI is told of a body that is read by `reading`."""
     return {"requestBody": {"required": True, "content": {_JSON: {"schema": model.model_json_schema()}}}}
 
 
-def _read(model: type[M]) -> Callable[[Request], Coroutine[Any, Any, M]]:
+def reading(model: type[M]) -> Callable[[Request], Coroutine[Any, Any, M]]:
     """Return what reads a bounded body of JSON; of what was sent no value is ever repeated."""
 
     async def read(request: Request) -> M:
@@ -96,9 +97,9 @@ def _add_sites(router: APIRouter, registry: Registry, operator: Any) -> None:  #
         summary="Make a site, and the one-time token with which it enrols its key",
         status_code=201,
         responses=_REFUSED,
-        openapi_extra=_body(NewSite),
+        openapi_extra=body_told(NewSite),
     )
-    def add(caller: operator, asked: Annotated[NewSite, Depends(_read(NewSite))]) -> TokenAnswer:
+    def add(caller: operator, asked: Annotated[NewSite, Depends(reading(NewSite))]) -> TokenAnswer:
         return _token(asked.site, registry.add(asked.site, by=caller.name))
 
     @router.post(
@@ -123,13 +124,13 @@ def _add_sites(router: APIRouter, registry: Registry, operator: Any) -> None:  #
 
 
 def _add_revocations(router: APIRouter, registry: Registry, operator: Any) -> None:  # noqa: ANN401 - as above
-    asked_why = Annotated[Revocation, Depends(_read(Revocation))]
+    asked_why = Annotated[Revocation, Depends(reading(Revocation))]
 
     @router.post(
         _SITE + "/revocation",
         summary="End all keys of a site, from the next frame on",
         responses=_REFUSED,
-        openapi_extra=_body(Revocation),
+        openapi_extra=body_told(Revocation),
     )
     def revoke_site(caller: operator, site: Site, asked: asked_why) -> RegisteredAnswer:
         return _site(registry.revoke_site(site, why=asked.why, by=caller.name))
@@ -138,7 +139,7 @@ def _add_revocations(router: APIRouter, registry: Registry, operator: Any) -> No
         _SITE + "/keys/{key}/revocation",
         summary="End a key, from the next frame on",
         responses=_REFUSED,
-        openapi_extra=_body(Revocation),
+        openapi_extra=body_told(Revocation),
     )
     def revoke_key(caller: operator, site: Site, key: KeyId, asked: asked_why) -> KeyAnswer:
         return _key(registry.revoke_key(site, key, why=asked.why, by=caller.name))
@@ -149,9 +150,9 @@ def _add_keys(router: APIRouter, registry: Registry, meter: Meter) -> None:
         _SITE + "/enrolment",
         summary="Enrol a site's key by a one-time token; the same again gets the same answer",
         responses=_REFUSED,
-        openapi_extra=_body(Enrolment),
+        openapi_extra=body_told(Enrolment),
     )
-    def enrol(site: Site, asked: Annotated[Enrolment, Depends(_read(Enrolment))]) -> KeyAnswer:
+    def enrol(site: Site, asked: Annotated[Enrolment, Depends(reading(Enrolment))]) -> KeyAnswer:
         with _counted(meter, "enrolled"):
             return _key(registry.enrol(site, asked))
 
@@ -159,9 +160,9 @@ def _add_keys(router: APIRouter, registry: Registry, meter: Meter) -> None:
         _SITE + "/keys",
         summary="Put a key in the place of another, signed by both; the same again gets the same answer",
         responses=_REFUSED,
-        openapi_extra=_body(Rotation),
+        openapi_extra=body_told(Rotation),
     )
-    def rotate(site: Site, asked: Annotated[Rotation, Depends(_read(Rotation))]) -> KeyAnswer:
+    def rotate(site: Site, asked: Annotated[Rotation, Depends(reading(Rotation))]) -> KeyAnswer:
         with _counted(meter, "rotated"):
             return _key(registry.rotate(site, asked))
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from serve_apps.ingest.committer import Holding, Origin, sites
+from serve_apps.ingest.forks import RIVAL, raised
 from serve_apps.ingest.ports import Refusal
 from serve_apps.ingest.ranges import Ranges
 from tidegate.clock import rfc3339
 from tidegate.limits import SECOND_US, TIDE_SPANS_TOLD_MAX
 from tidegate.records import Lane
-from tidegate.tide import LaneAnswer, RangeAnswer
+from tidegate.tide import FORKED, LaneAnswer, RangeAnswer
 
 Holdings = Mapping[Origin, Holding]
 
@@ -43,8 +44,22 @@ def forks_view(holdings: Holdings, site: str | None = None) -> list[dict[str, st
     `forked`: another history was told under the same numbers. `rival`: it went on after a later epoch had begun.
     """
     mine = ((origin, held) for origin, held in holdings.items() if site in {None, origin.site})
-    told = ((origin, "forked" if held.forked else "rival") for origin, held in mine if held.forked or held.rival)
-    return [{**origin._asdict(), "reason": reason} for origin, reason in told]
+    return [{**origin._asdict(), "reason": raised(held.alarms)[0]} for origin, held in mine if held.alarms]
+
+
+def looks_view(holdings: Holdings, site: str | None = None) -> list[dict[str, Any]]:
+    """Return who has looked at alarms, and why they are none any more, the latest first."""
+    mine = ((origin, look) for origin, held in holdings.items() if site in {None, origin.site} for look in held.looks)
+    return [
+        {
+            **origin._asdict(),
+            "reasons": [*look.alarms],
+            "at": rfc3339(look.time_us),
+            "by": look.by,
+            "why": look.why,
+        }
+        for origin, look in sorted(mine, key=lambda each: each[1].time_us, reverse=True)
+    ]
 
 
 def refusals_view(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
@@ -77,8 +92,8 @@ def _summary(holdings: Holdings, site: str, now_us: int) -> dict[str, Any]:
         "silent_s": (now_us - told_us) // SECOND_US if told_us else None,
         "behind": {f"L{lane:d}": sum(_behind(held, lane) for held in mine) for lane in Lane},
         "gaps": sum(len(held.gaps(lane, now_us)) for held in mine for lane in Lane),
-        "forked": any(held.forked for held in mine),
-        "rivals": sum(held.rival for held in mine),
+        "forked": any(FORKED in held.alarms for held in mine),
+        "rivals": sum(RIVAL in held.alarms for held in mine),
         "clock_ahead_s": _latest(mine).ahead_us // SECOND_US,
         "versions": dict(_latest(mine).versions),
     }
@@ -92,6 +107,7 @@ def _epoch(origin: Origin, held: Holding, now_us: int) -> dict[str, Any]:
         "durable_pos": held.durable_pos,
         "forked": held.forked,
         "rival": held.rival,
+        "alarms": raised(held.alarms),
         "lanes": lanes,
     }
 

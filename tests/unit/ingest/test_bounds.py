@@ -12,6 +12,7 @@ import pytest
 from serve_apps.ingest.app import build
 from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import Committer, Holding, Kept, Origin, Outcome
+from serve_apps.ingest.forks import ALARMS, Look
 from serve_apps.ingest.grouping import Grouping
 from serve_apps.ingest.ingest import Ingest
 from serve_apps.ingest.memory import MemoryKeys, MemoryQuarantine
@@ -32,10 +33,12 @@ from tidegate.limits import (
     HEAD_VERSIONS_MAX,
     LOG_COMMIT_BYTES_MAX,
     LOG_CURSOR_BYTES_MAX,
+    TIDE_ALARM_LOOKS_KEPT,
     TIDE_BORDERS_KEPT,
     TIDE_EPOCHS_MAX,
     TIDE_RANGES_MAX,
     TIDE_TEXTS_MAX,
+    TIDE_WHY_CHARS_MAX,
 )
 from tidegate.records import Kind, Lane
 from tidegate.tide import EPOCHS, FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, TEXTS, Result, Status
@@ -135,9 +138,15 @@ def _full() -> Holding:
     for lane in Lane:
         ranges = tuple(Range(at, at + 1, chain, chain) for at in seqs)
         lanes[lane] = Ranges(ranges, tuple((at, chain) for at in seqs[:TIDE_BORDERS_KEPT]), lane is Lane.MONEY)
+    claims = {lane: Claim((1 << 64) - 1, chain, NOW_US) for lane in Lane}
+    look = Look(NOW_US, "😀" * 64, "😀" * TIDE_WHY_CHARS_MAX, ALARMS)
     return Holding(
         lanes=lanes,
-        claims={lane: Claim((1 << 64) - 1, chain, NOW_US) for lane in Lane},
+        other={lane: replace(ranges, in_order=False) for lane, ranges in lanes.items()},
+        claims=claims,
+        denied=claims,
+        alarms=frozenset(ALARMS),
+        looks=(look,) * TIDE_ALARM_LOOKS_KEPT,
         versions={f"{number:032d}": '"' * HEAD_VERSION_CHARS_MAX for number in range(HEAD_VERSIONS_MAX)},
         durable_pos=(1 << 64) - 1,
         told_us=NOW_US,
