@@ -13,6 +13,7 @@ from serve_apps.ingest.committer import Origin
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.identity import body_told, reading
 from serve_apps.ingest.intake import UnwantedError
+from serve_apps.ingest.ports import Case, Quarantine
 from serve_apps.ingest.views import forks_view, lane_view, looks_view, refusals_view, site_view, sites_view
 from serve_apps.plumbing.stream.ports import FencedError
 from serve_apps.plumbing.web import add_errors, answered, needing, problems
@@ -92,6 +93,10 @@ def _add_tide(app: FastAPI, backend: Backend) -> None:
         return await backend.text(await body_of(request, ARTIFACT_MEDIA_TYPE, FRAME_BYTES_MAX, TIDE_TIMEOUT_S))
 
 
+def _page(kept: Quarantine, asked: CasesQuery) -> list[Case]:
+    return kept.page(before=asked.before, items=asked.limit, site=asked.site)
+
+
 def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]) -> None:
     reader = Annotated[Caller, Depends(need)]
     told = problems(401, 403, 404, 422, 503)
@@ -122,16 +127,16 @@ def _add_views(app: FastAPI, backend: Backend, need: Callable[[Request], Caller]
 
     @app.get("/v1/quarantine", summary="Frames kept aside, newest first", responses=told, response_model=None)
     async def quarantine(_caller: reader, asked: Annotated[CasesQuery, Query()]) -> dict[str, Any]:
-        cases = backend.quarantine.page(before=asked.before, items=asked.limit, site=asked.site)
+        cases, counts = await backend.kept(lambda kept: (_page(kept, asked), kept.counts()))
         forks = forks_view(await backend.holdings(), asked.site)
-        told = {"data": [case._asdict() for case in cases], "counts": backend.quarantine.counts()}
+        told = {"data": [case._asdict() for case in cases], "counts": counts}
         refusals = refusals_view(await backend.refused(items=asked.limit, site=asked.site))
         told |= {"acknowledged": looks_view(await backend.holdings(), asked.site)[: asked.limit]}
         return told | {"refused": backend.meter.refused(), "refusals": refusals, "forks": forks}
 
     @app.get("/v1/quarantine/{case}/frame", summary="The bytes of a case", responses=told, response_class=Response)
     async def frame(_caller: reader, case: Annotated[int, Field(ge=1, lt=1 << 63)]) -> Response:
-        data = backend.quarantine.frame(case)
+        data = await backend.kept(lambda kept: kept.frame(case))
         if data is None:
             raise NotFoundError("case: there is none of that number, or it had to make room")
         return Response(data, media_type="application/octet-stream")
@@ -172,5 +177,5 @@ def _add_health(app: FastAPI, backend: Backend, need: Callable[[Request], Caller
     @app.get("/metrics", summary="Prometheus metrics", responses=problems(401, 403))
     async def metrics(_caller: Annotated[Caller, Depends(need)]) -> Response:
         rows = sites_view(await backend.holdings(), backend.clock.now_us())
-        text = exposition(backend.meter, backend.quarantine.counts(), rows)
+        text = exposition(backend.meter, await backend.kept(lambda kept: kept.counts()), rows)
         return Response(text, media_type="text/plain; version=0.0.4")

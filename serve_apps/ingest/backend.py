@@ -1,9 +1,10 @@
 """What ingest's application works with: the intake on a thread of its own, committers behind it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 from serve_apps.ingest.committer import Committer, Holding, Origin
 from serve_apps.ingest.ingest import NOTHING, Meter, let_in
@@ -17,6 +18,8 @@ from tidegate.artifacts import ArtifactAnswer, Part
 from tidegate.clock import Clock
 from tidegate.frames import KNOWN, FrameError, SignedHead
 from tidegate.tide import TEXTS, Answer, Status
+
+T = TypeVar("T")
 
 
 class Backend:
@@ -111,6 +114,10 @@ class Backend:
         if (why := committer.refuses(header.site, header.sha256)) is not None:
             raise UnwantedError(TEXTS, why)
         return self.staging.take(part)
+
+    async def kept(self, work: Callable[[Quarantine], T]) -> T:
+        """Look at what is kept aside, which is on a disk, on the intake's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._intake, work, self.quarantine)
 
     async def ready(self) -> None:
         """Return once frames can be committed.

@@ -291,7 +291,7 @@ class Committer:
         origins = {_origin(item) for item in brought}
         noted = sum((self._held.get(origin) or _NOTHING).noted_bytes for origin in origins)
         added = len(frames) * TIDE_RANGE_NOTED_BYTES
-        return noted + added + sum(len(item.frame.data) for item in frames)
+        return noted + added + sum(item.frame.envelope.size for item in frames)
 
     def commit(self, requests: Sequence[Brought]) -> list[Outcome]:
         """Commit what several requests brought, in one transaction; return what became of each.

@@ -56,7 +56,7 @@ class Grouping:
             OverloadedError: too much waits.
             TemporaryError, FencedError, TooLargeError: as the committer's.
         """
-        size = sum(len(item.frame.data) if isinstance(item, Admitted) else _HEAD_BYTES for item in brought)
+        size = sum(item.frame.envelope.size if isinstance(item, Admitted) else _HEAD_BYTES for item in brought)
         if self._bytes + size > INGEST_PENDING_BYTES_MAX:
             raise OverloadedError("too much waits to be committed; send again later", delay_s=1.0)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

@@ -66,6 +66,11 @@ class Envelope(NamedTuple):
         """The whole envelope, as it goes over the wire."""
         return b"".join((self.start, self.signature, self.payload))
 
+    @property
+    def size(self) -> int:
+        """Length of `data`, which needn't be made for it."""
+        return sum(map(len, self))
+
     @classmethod
     def seal(cls, magic: bytes, header: bytes, payload: bytes, sign: Sign) -> Self:
         """Return header and payload, signed.
@@ -74,7 +79,7 @@ class Envelope(NamedTuple):
             FrameError: oversized.
         """
         unsigned = cls(magic + _LENGTH.pack(len(header)) + header, bytes(_SIGNATURE_BYTES), memoryview(payload))
-        _bounded(len(header), sum(map(len, unsigned)))
+        _bounded(len(header), unsigned.size)
         return unsigned._replace(signature=sign(unsigned.signed))
 
     @classmethod

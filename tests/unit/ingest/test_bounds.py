@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
+from threading import current_thread
 from typing import Any
 
 import httpx
@@ -26,7 +28,7 @@ from tidegate.artifacts import ARTIFACT_MEDIA_TYPE, ARTIFACTS_PATH, Whole
 from tidegate.clock import ManualClock
 from tidegate.frames import MEDIA_TYPE, Head, SignedHead, packed
 from tidegate.ids import SiteId
-from tidegate.keys import KeyFile, Keyring
+from tidegate.keys import KeyFile, Keyring, Scope, make_key
 from tidegate.limits import (
     FRAMES_BODY_BYTES_MAX,
     HEAD_VERSION_CHARS_MAX,
@@ -259,3 +261,43 @@ def test_a_site_that_brings_texts_without_end_is_refused_new_ones(cloud: Cloud) 
 
     assert (answer["reason"], answer["next_part"]) == (TEXTS, None)
     assert cloud.backend.meter.texts == {TEXTS: 1}
+
+
+def test_nothing_that_waits_for_a_disk_or_proves_a_signature_holds_up_the_event_loop(cloud: Cloud) -> None:
+    threads: dict[str, str] = {}
+
+    class Watched(MemoryQuarantine):
+        def counts(self) -> dict[str, int]:
+            threads["counts"] = current_thread().name
+            return super().counts()
+
+        def frame(self, case_id: int) -> bytes | None:
+            threads["frame"] = current_thread().name
+            return super().frame(case_id)
+
+    class Keys(MemoryKeys):
+        def key(self, key_id: str) -> SiteKey | None:
+            threads["key"] = current_thread().name
+            return super().key(key_id)
+
+    async def asked() -> None:
+        backend = Backend(keys=Keys(), quarantine=Watched(), committers=[cloud.committer], clock=cloud.clock)
+        token, key = make_key("anna", frozenset({Scope.READ}), Random(1).randbytes)
+        transport = httpx.ASGITransport(build(backend, Keyring(KeyFile(keys=(key,)))))
+        said = Head(
+            site="site-1", gate="g0", epoch=epoch(1), key=SIGNER.key, heads={}, durable_pos=0, time_us=1, versions={}
+        )
+        async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as client:
+            head, headers = SignedHead.seal(said, SIGNER.sign).data, {"authorization": f"Bearer {token}"}
+            answers = [
+                await client.post(HEADS_PATH, content=head, headers={"content-type": HEAD_MEDIA_TYPE}),
+                await client.get("/v1/quarantine", headers=headers),
+                await client.get("/v1/quarantine/1/frame", headers=headers),
+            ]
+        backend.close()
+        assert [answer.status_code for answer in answers] == [403, 200, 404]
+
+    asyncio.run(asked())
+
+    assert {name.partition("_")[0] for name in threads.values()} == {"intake"}
+    assert threads.keys() == {"counts", "frame", "key"}
