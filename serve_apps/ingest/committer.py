@@ -461,8 +461,8 @@ class Committer:
         news = {FORKED: claims_anew(held.denied, denied), RIVAL: rival}
         alarms = held.alarms | {alarm for alarm, new in news.items() if new}
         held = replace(held, forked=held.forked or bool(denied), alarms=alarms, denied={**held.denied, **denied})
-        if claimed < held.most:  # it comes late, or again: what it says was true once
-            return held
+        if claimed < held.most and head.time_us <= held.told_us + held.ahead_us:
+            return held  # it comes late, or again: what it says was true once. A later one that claims less is put back
         kept = {lane: _older(held, lane, claim) for lane, claim in claims.items()}
         return replace(
             held,
@@ -472,7 +472,7 @@ class Committer:
             told_us=now_us,
             ahead_us=head.time_us - now_us,
             order=held.order or newest + 1,
-            most=claimed,
+            most=max(claimed, held.most),
             rival=held.rival or rival,
         )
 

@@ -29,6 +29,7 @@ NOT_RUN: Final = {
     "make check": "is a part of make test",
     "make setup": "has been run by whoever runs this",
     "python -m tests.bench.": "takes minutes; tests/integration/test_bench*.py run them in their quick form",
+    "python -m tests.soak ": "takes as many minutes as it is told; tests/simulation/test_tide.py is the same house",
     'curl -s http://127.0.0.1:8410/v1/decisions -H "authorization: Bearer $TIDEGATE_KEY"': "is run by test_calling.py",
     "tidegate run --config configs/edge/site.toml --config configs/edge/sandbox.toml": "is the run beside it "
     "under another profile, which tests/unit/gate/test_sandbox.py shows",

@@ -96,6 +96,16 @@ def test_a_head_that_comes_late_or_again_hides_no_gap_and_is_still_held_against_
     assert cloud.alarms() == [(OLD, "forked")]
 
 
+def test_a_later_head_that_claims_less_is_of_a_copy_that_was_put_back_and_counts(cloud: Cloud) -> None:
+    cloud.tell(OLD, 9)
+    cloud.clock.advance(SECOND_US)
+    cloud.tell(OLD, 2, time_us=NOW_US + SECOND_US)
+
+    assert cloud.committer.holdings()[Origin("site-1", "g0", OLD)].claims[Lane.DECISIONS].seq == 2
+    cloud.tell(OLD, 9)
+    assert cloud.committer.holdings()[Origin("site-1", "g0", OLD)].most == 9
+
+
 def test_gates_of_one_site_are_no_rivals(cloud: Cloud) -> None:
     for gate, epoch, seq in (("g0", OLD, 1), ("g1", NEW, 1), ("g0", OLD, 2), ("g1", NEW, 2)):
         cloud.tell(epoch, seq, gate=gate)
