@@ -268,6 +268,19 @@ TIDE_CUT_US: Final = 30 * SECOND_US  # a text that nobody went on with for so lo
 ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud may have been restored from a copy
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
+# --- The catalogue, and what comes down by it. ---
+CATALOGUE_ROLE_BYTES_MAX: Final = MIB  # of one role's file: three thousand targets
+CATALOGUE_ROOTS_MAX: Final = 256  # after the pinned one: a rotation a month for twenty years
+CATALOGUE_TARGETS_MAX: Final = 2_048  # of one role: three bundles kept need thirty
+CATALOGUE_ROOT_US: Final = 365 * DAY_US  # people sign it: once a year is remembered, and two would be forgotten
+CATALOGUE_ROLES_US: Final = 90 * DAY_US  # targets and what they delegate to: a quarter, as certificates live
+CATALOGUE_SNAPSHOT_US: Final = 7 * DAY_US  # as long as a site may be cut off
+CATALOGUE_TIMESTAMP_US: Final = DAY_US  # so late a site finds out that somebody withholds the newest
+CATALOGUE_RENEW_PART: Final = 2  # renewed when one part of so many is left: half a day of a broken signer does no harm
+ROLLOUT_SITES_MAX: Final = 1_024  # named one by one, as canaries or with pins; more are a ring
+MODEL_ARTIFACT_BYTES_MAX: Final = 64 * MIB  # one part of a bundle: a hundred times the largest so far
+MODEL_READ_BYTES: Final = 256 * KIB  # read and checked at a time
+
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
 ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row
