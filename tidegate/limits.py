@@ -268,6 +268,10 @@ TIDE_CUT_US: Final = 30 * SECOND_US  # a text that nobody went on with for so lo
 ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud may have been restored from a copy
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
+# --- Deltas: what sites did to cards, on its way to all of them. ---
+DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, a fold of 2 ms at a gate; a tenth of it compressed
+DELTA_BATCH_AGE_US: Final = 250_000  # a use counts elsewhere within three seconds: a twelfth of them waits here
+
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
 ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row
@@ -342,6 +346,8 @@ if LOG_OPEN_S_MAX < LOG_TRANSACTION_S_MAX:
     raise AssertionError("an opening must outlast the transaction of the writer before")
 if LOG_MESSAGE_BYTES_MAX < 900 * KIB + LOG_KEY_BYTES_MAX:
     raise AssertionError("the largest frame must fit a message")
+if DELTA_BATCH_BYTES_MAX + 64 * KIB > LOG_MESSAGE_BYTES_MAX:
+    raise AssertionError("the largest batch of deltas must fit a message, also where nothing can be compressed")
 if ARCHIVE_RETENTION_DAYS * DAY_US < REPLAY_WINDOW_US:
     raise AssertionError("what a replay may ask for must not have been vacuumed")
 if ARCHIVE_FILES_MAX > ARCHIVE_CHECKPOINT_COMMITS:

@@ -38,6 +38,8 @@ _FORTNIGHT: Final = 14
 _MONTH: Final = 30
 _RISK_DAYS: Final = 28
 _MONDAY_SHIFT: Final = 3  # 1970-01-01 was a Thursday
+_FRAUD: Final = 2  # as tidegate.deltas numbers them, which rests on this file
+_CLEARED: Final = 3
 _SKETCH_BITS: Final = 32
 _BIN_EDGES: Final = np.array([3 << k if half else 2 << k for k in range(4, 16) for half in (0, 1)][1:], np.int64)
 """Lower edges of bins 1 to 23 in half octaves: 0.48 to 983.04 in a two-decimal currency."""
@@ -418,6 +420,34 @@ def label(
 
 
 @kernel
+def fold(
+    cards: Cards, slots: Ints, kinds: Ints, now_us: Ints, event_us: Ints, amounts: Ints, terminal_hashes: Ints
+) -> None:
+    """Count rows of `tidegate.deltas` in their order, as their origin's gate did: a use 1, a fraud 2, one cleared 3.
+
+    `slots` are the cards' rows, -1 leaves one out; `now_us` is the clock of that gate at that row. Other kinds change
+    nothing. The same code as the gate's, so the state of a card is that of its origin, to the byte.
+
+    Raises:
+        IndexError: a slot that isn't there; rows before it are counted.
+    """
+    for row in range(len(slots)):
+        at = slots[row]
+        if not -1 <= at < len(cards):
+            raise IndexError("slot out of range")
+        if at < 0 or not 1 <= kinds[row] <= _CLEARED:
+            continue
+        card = cards[at]
+        _advance_card(card, now_us[row])
+        if kinds[row] == 1:
+            _add_card(card, event_us[row], amounts[row], terminal_hashes[row])
+            continue
+        day = event_us[row] // DAY_US
+        if _holds(card.day_head, day, DAY_SLOTS):
+            _count_label(card, day % DAY_SLOTS, 1 if kinds[row] == _FRAUD else -1, _U1)
+
+
+@kernel
 def advance_cards(cards: Cards, now_us: int) -> None:
     """Bring all cards to the gate's clock, so that equal histories are equal bytes."""
     for at in range(len(cards)):
@@ -503,5 +533,6 @@ def warm() -> None:
     observe(cards, 0, terminals, 0, 1, 1, 1, 1, out[0])
     label(cards, 0, terminals, 0, 1, 1, 1)
     replay(cards, terminals, one, one, one, one, one, one + 1, none, none, none, out)
+    fold(cards, none, none, none, none, none, none)
     advance_cards(cards, 1)
     advance_terminals(terminals, 1)
