@@ -53,7 +53,7 @@ def test_no_decisions_are_no_rows() -> None:
 
 
 def test_the_largest_batch_fits_a_message_of_the_log_even_where_nothing_compresses() -> None:
-    noise = np.frombuffer(np.random.default_rng(7).bytes(ROWS_MAX * ROW.itemsize), ROW).copy()
+    noise = np.random.default_rng(7).integers(0, 128, ROWS_MAX * ROW.itemsize, np.uint8).view(ROW)
     noise["kind"], noise["amount_minor"], noise["terminal_hash"] = DeltaKind.USE, 1, 1
     assert noise.nbytes <= DELTA_BATCH_BYTES_MAX
     assert len(Deltas(noise).to_bytes()) < LOG_MESSAGE_BYTES_MAX
