@@ -1,0 +1,155 @@
+"""The life of features: extracts deltas, folds them, rings for who waits, and goes on after what may pass."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from serve_apps.features.extractor import Extractor, cursor_of
+from serve_apps.features.folder import Folder
+from serve_apps.features.ports import Store
+from serve_apps.features.views import snapshot_of
+from serve_apps.plumbing.stream.ports import Consumers
+from tidegate.clock import Clock
+from tidegate.errors import TemporaryError, TidegateError
+from tidegate.frames import Origin
+from tidegate.limits import FEATURES_PAUSE_S, FEATURES_RETRY_S_MAX, FEATURES_STALLED_US, FEATURES_TRIM_US
+from tidegate.snapshots import Snapshot
+
+_LOG: Final = logging.getLogger(__name__)
+Pause = Callable[[float], bool]
+"""Waits for so many seconds; returns True once the service is to end, as `threading.Event.wait` does."""
+
+
+class Works(Protocol):
+    """What a service works with, opened by the thread that uses it."""
+
+    @property
+    def extractor(self) -> Extractor:
+        """What makes deltas of frames."""
+
+    @property
+    def folder(self) -> Folder:
+        """What folds them."""
+
+    @property
+    def consumers(self) -> Consumers:
+        """The log's book of who needs what."""
+
+    def close(self) -> None:
+        """Let go of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How features do, as of the last step, for who asks from another thread."""
+
+    looked_us: int
+    rows: int = 0
+    """Appended to the log since it began."""
+    odd: int = 0
+    """Left out since it began, because no gate could count them."""
+    batches: int = 0
+    """Folded since it began."""
+    next: int = 0
+    """All versions below are in the store."""
+    trouble: str = ""
+    """Why nothing goes on for now; empty: nothing keeps it."""
+    halted: Mapping[str, str] = field(default_factory=dict)
+    """What was stopped, and why: each is an alarm."""
+
+
+class Service:
+    """Runs in a thread of its own until `pause` says that it is over; others read the store through it."""
+
+    def __init__(
+        self,
+        *,
+        opening: Callable[[], Works],
+        store: Store,
+        clock: Clock,
+        pause: Pause,
+        ring: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._opening, self._store, self._clock, self._pause, self._ring = opening, store, clock, pause, ring
+        self._folding = threading.Lock()
+        self._works: Works | None = None
+        self._trimmed_us: int | None = None
+        self.standing = Standing(clock.now_us())
+
+    def run(self) -> None:
+        """Go on until the end. What was read and not committed is read again by the next one."""
+        wait_s = 0.0
+        while not self._pause(wait_s):
+            wait_s = self._once(wait_s)
+        self._let_go()
+
+    def stalled(self, now_us: int) -> str:
+        """Return what is wrong where no step has ended for far too long; empty: nothing is."""
+        silent_us = now_us - self.standing.looked_us
+        return f"no step has ended for {silent_us // 1_000_000} s" if silent_us > FEATURES_STALLED_US else ""
+
+    def snapshot(self, but: Origin | None, card: str | None = None) -> Snapshot:
+        """Return what all origins but one did to the cards of its site, or to one card, as of one version.
+
+        Raises:
+            UnavailableError: the store can't be asked.
+            InvalidError: the site has more cards than a snapshot holds.
+        """
+        with self._folding:
+            return snapshot_of(self._store, but, card)
+
+    def _once(self, waited_s: float) -> float:
+        """Do one step; return how long to wait."""
+        try:
+            busy = self._step()
+        except TidegateError as error:
+            return self._failed(error, waited_s)
+        return 0.0 if busy else FEATURES_PAUSE_S
+
+    def _step(self) -> bool:
+        works = self._works = self._works or self._opening()
+        taken = works.extractor.step()
+        with self._folding:
+            folded = works.folder.step()
+        if folded:
+            self._ring()
+        self._trim(works)
+        self._told(works, folded)
+        return bool(taken or folded)
+
+    def _trim(self, works: Works) -> None:
+        now_us = self._clock.now_us()
+        if self._trimmed_us is None or not 0 <= now_us - self._trimmed_us < FEATURES_TRIM_US:
+            self._trimmed_us = now_us
+            works.folder.let_go()
+            works.consumers.trim()
+
+    def _told(self, works: Works, folded: int) -> None:
+        extractor, folder = works.extractor, works.folder
+        halted = {cursor_of(place): why for place, why in extractor.halted.items()}
+        self.standing = replace(
+            self.standing,
+            looked_us=self._clock.now_us(),
+            rows=extractor.rows,
+            odd=extractor.odd,
+            batches=self.standing.batches + folded,
+            next=folder.next,
+            trouble="",
+            halted=halted | ({"deltas": folder.halted} if folder.halted else {}),
+        )
+
+    def _failed(self, error: TidegateError, waited_s: float) -> float:
+        """Say what keeps it, and wait: what may pass is tried again, with anything else the log is opened anew."""
+        if error.message != self.standing.trouble:
+            _LOG.warning("features: %s; tried again", error.message)
+        if not isinstance(error, TemporaryError):
+            self._let_go()
+        self.standing = replace(self.standing, looked_us=self._clock.now_us(), trouble=error.message)
+        return min(max(2 * waited_s, FEATURES_PAUSE_S), FEATURES_RETRY_S_MAX)
+
+    def _let_go(self) -> None:
+        works, self._works = self._works, None
+        if works is not None:
+            works.close()
