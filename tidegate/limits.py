@@ -281,6 +281,7 @@ FEATURES_STALLED_US: Final = 2 * MINUTE_US  # a step takes milliseconds, a broke
 FEATURES_ROWS_MAX: Final = 200_000  # states of a card at one origin that a memory holds: 200 MiB
 FEATURES_SNAPSHOT_CARDS_MAX: Final = CARDS_MAX  # of one site: as many as its window holds; 100 MiB
 FEATURES_CARD_AGE_S: Final = 400 * 24 * 60 * 60  # untouched: beyond every window and any dispute
+FEATURES_SNAPSHOTS_MAX: Final = 2  # made at a time: seconds of a core each, which deltas need, too
 FEATURES_READ_CARDS: Final = 512  # of a store at a time: half a megabyte
 DELTAS_WAIT_S: Final = 25.0  # a reader without news is told so before proxies cut it off, which they do at 30 to 60
 DELTAS_WAITING_MAX: Final = 2_048  # readers that wait at a time; a CDN makes one of a thousand

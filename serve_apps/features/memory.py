@@ -5,20 +5,23 @@ that hasn't changed for longest makes room at the bound.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from itertools import islice
+from threading import Lock
 
 from serve_apps.features.merged import folded, keys_of, reached
-from serve_apps.features.ports import Key, State, States
+from serve_apps.features.ports import Held, Key, State
 from tidegate.deltas import Rows
 from tidegate.frames import Origin
-from tidegate.limits import FEATURES_READ_CARDS, FEATURES_ROWS_MAX
+from tidegate.limits import FEATURES_ROWS_MAX, FEATURES_SNAPSHOT_CARDS_MAX
 
 
 class MemoryStore:
-    """See the port; one thread folds, and others read between two folds."""
+    """See the port."""
 
     def __init__(self, *, rows_max: int = FEATURES_ROWS_MAX) -> None:
         self._rows_max = rows_max
+        self._lock = Lock()  # nobody reads a half of a batch
         self._cards: OrderedDict[str, dict[Origin, State]] = OrderedDict()
         self._reached: dict[Origin, int] = {}
         self._rows = 0
@@ -34,23 +37,27 @@ class MemoryStore:
             return False
         keys = keys_of(rows)
         before = {key: state for key in keys if (state := self._cards.get(key.card, {}).get(key.origin))}
-        for key, state in folded(before, keys, rows).items():
-            self._put(key, state)
-        for origin, pos in reached(rows, keys).items():
-            self._reached[origin] = max(pos, self._reached.get(origin, 0))
-        self._next = offset + 1
-        self._trim()
+        changed = folded(before, keys, rows)
+        with self._lock:
+            for key, state in changed.items():
+                self._put(key, state)
+            for origin, pos in reached(rows, keys).items():
+                self._reached[origin] = max(pos, self._reached.get(origin, 0))
+            self._next = offset + 1
+            self._trim()
         return True
 
-    def states(self, cards: Collection[str]) -> dict[str, States]:
+    def states(self, cards: Collection[str]) -> Held:
         """Return the states of cards; see the port."""
-        return {card: dict(found) for card in cards if (found := self._cards.get(card))}
+        with self._lock:
+            return Held(self._next, {card: dict(found) for card in cards if (found := self._cards.get(card))})
 
-    def cards_of(self, site: str) -> Iterator[list[str]]:
-        """Yield the cards that a site has ever used; see the port."""
-        cards = [card for card, states in self._cards.items() if any(origin.site == site for origin in states)]
-        for start in range(0, len(cards), FEATURES_READ_CARDS):
-            yield cards[start : start + FEATURES_READ_CARDS]
+    def cards_of(self, site: str) -> list[str]:
+        """Return the cards of a site that changed last; see the port."""
+        with self._lock:
+            latest = reversed(self._cards.items())
+            used = (card for card, states in latest if any(origin.site == site for origin in states))
+            return list(islice(used, FEATURES_SNAPSHOT_CARDS_MAX))
 
     def reached(self, origin: Origin) -> int:
         """Return the highest position of an origin; see the port."""

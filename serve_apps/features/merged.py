@@ -32,6 +32,14 @@ def folded(before: Mapping[Key, State], keys: list[Key], rows: Rows) -> dict[Key
     return {key: cards[at].tobytes() for key, at in slot.items()}
 
 
+def touched(rows: Rows, keys: list[Key]) -> dict[Key, int]:
+    """Return when each state was changed last, by the clock of its gate."""
+    found: dict[Key, int] = {}
+    for key, time_us in zip(keys, rows["time_us"].tolist(), strict=True):
+        found[key] = max(time_us, found.get(key, time_us))
+    return found
+
+
 def reached(rows: Rows, keys: list[Key]) -> dict[Origin, int]:
     """Return the highest position of each origin among rows."""
     found: dict[Origin, int] = {}

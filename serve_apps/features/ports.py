@@ -1,6 +1,6 @@
 """What features need from outside beside the log: a store of what it folds into."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from tidegate.deltas import Rows
@@ -25,6 +25,12 @@ class UnavailableError(TemporaryError):
     code = "FEATURES_UNAVAILABLE"
 
 
+class TrimmedError(PermanentError):
+    """A version that the log has let go: a snapshot takes its place."""
+
+    code = "DELTAS_TRIMMED"
+
+
 class Key(NamedTuple):
     """Names one state."""
 
@@ -32,8 +38,15 @@ class Key(NamedTuple):
     origin: Origin
 
 
+class Held(NamedTuple):
+    """States by card, and the offset at which the log goes on: all batches below are in them, and none above."""
+
+    next: int
+    states: dict[str, States]
+
+
 class Store(Protocol):
-    """States by card and origin, with how far the log is folded into them. One writer at a time; several readers."""
+    """States by card and origin, with how far the log is folded into them. One thread folds, any number read."""
 
     def next(self) -> int:
         """Return the offset at which the log goes on; all batches below are in the states.
@@ -51,15 +64,15 @@ class Store(Protocol):
             UnavailableError: it can't be asked, or another writer was faster; ask for `next` and go on there.
         """
 
-    def states(self, cards: Collection[str]) -> dict[str, States]:
-        """Return the states of cards; those that none is known of are left out.
+    def states(self, cards: Collection[str]) -> Held:
+        """Return the states of cards as of one version; those that none is known of are left out.
 
         Raises:
             UnavailableError: it can't be asked.
         """
 
-    def cards_of(self, site: str) -> Iterator[list[str]]:
-        """Yield the cards that a site has ever used, some at a time; one may come twice where they change meanwhile.
+    def cards_of(self, site: str) -> list[str]:
+        """Return the cards that a site used last, as many as a snapshot has at most.
 
         Raises:
             UnavailableError: it can't be asked.

@@ -11,13 +11,13 @@ from typing import Any, Final, cast
 
 import redis
 
-from serve_apps.features.merged import folded, keys_of, reached
-from serve_apps.features.ports import Key, State, States, UnavailableError
+from serve_apps.features.merged import folded, keys_of, reached, touched
+from serve_apps.features.ports import Held, Key, State, States, UnavailableError
 from tidegate.deltas import Rows
 from tidegate.errors import SettingsError
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, SiteId
-from tidegate.limits import FEATURES_CARD_AGE_S, FEATURES_READ_CARDS
+from tidegate.limits import FEATURES_CARD_AGE_S, FEATURES_SNAPSHOT_CARDS_MAX
 
 _TAG: Final = "{tidegate.features}:"
 _NEXT: Final = _TAG + "next"
@@ -25,13 +25,14 @@ _REACHED: Final = _TAG + "reached"
 _TIMEOUT_S: Final = 5.0
 _WRITE: Final = """
 if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
-local age, states, origins = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local at = 6
+local age, most, states, origins = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local at = 7
 for _ = 1, states do
   redis.call('HSET', ARGV[at], ARGV[at + 1], ARGV[at + 2])
   redis.call('EXPIRE', ARGV[at], age)
-  redis.call('SADD', ARGV[at + 3], ARGV[at + 4])
-  at = at + 5
+  redis.call('ZADD', ARGV[at + 3], 'GT', ARGV[at + 5], ARGV[at + 4])
+  redis.call('ZREMRANGEBYRANK', ARGV[at + 3], 0, -most - 1)
+  at = at + 6
 end
 for _ = 1, origins do
   if tonumber(redis.call('HGET', KEYS[2], ARGV[at]) or '0') < tonumber(ARGV[at + 1]) then
@@ -47,14 +48,16 @@ return 1
 class RedisStore:
     """See the port; the client's connections may be used by several threads."""
 
-    def __init__(self, url: str) -> None:
-        """Take `redis://host:port/0`, `rediss://` or `unix:///path`, with the password in it where there is one.
+    def __init__(self, url: str, password: str | None = None) -> None:
+        """Take `redis://host:port/0`, `rediss://` or `unix:///path`, and the password where there is one.
 
         Raises:
             SettingsError: it is no such address.
         """
         try:
-            self._redis: Any = redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+            self._redis: Any = redis.Redis.from_url(
+                url, password=password, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+            )
         except ValueError as error:
             raise SettingsError(f"features.redis: no address of a Redis: {error}") from None
         self._write = self._redis.register_script(_WRITE)
@@ -71,9 +74,11 @@ class RedisStore:
             return False
         changed = folded(self._before(list(dict.fromkeys(keys))), keys, rows)
         heights = reached(rows, keys)
-        told: list[Any] = [at, offset + 1, FEATURES_CARD_AGE_S, len(changed), len(heights)]
+        bounds = FEATURES_CARD_AGE_S, FEATURES_SNAPSHOT_CARDS_MAX
+        told: list[Any] = [at, offset + 1, *bounds, len(changed), len(heights)]
+        times = touched(rows, keys)
         for key, state in changed.items():
-            told += [_card(key.card), _field(key.origin), state, _site(key.origin.site), key.card]
+            told += [_card(key.card), _field(key.origin), state, _site(key.origin.site), key.card, times[key]]
         for origin, pos in heights.items():
             told += [_field(origin), pos]
         with _asked():
@@ -82,29 +87,25 @@ class RedisStore:
             raise UnavailableError("features: another writer folded into this Redis meanwhile; run one")
         return True
 
-    def states(self, cards: Collection[str]) -> dict[str, States]:
+    def states(self, cards: Collection[str]) -> Held:
         """Return the states of cards; see the port."""
         asked = list(cards)
         with _asked(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.get(_NEXT)
             for card in asked:
                 pipe.hgetall(_card(card))
-            found = pipe.execute()
-        return {
+            at, *found = pipe.execute()
+        states: dict[str, States] = {
             card: {_origin(field): state for field, state in states.items()}
             for card, states in zip(asked, found, strict=True)
             if states
         }
+        return Held(int(at or 0), states)
 
-    def cards_of(self, site: str) -> Iterator[list[str]]:
-        """Yield the cards that a site has ever used; see the port."""
-        cursor = 0
-        while True:
-            with _asked():
-                cursor, cards = self._redis.sscan(_site(site), cursor, count=FEATURES_READ_CARDS)
-            if cards:
-                yield [card.decode("ascii") for card in cards]
-            if not cursor:
-                return
+    def cards_of(self, site: str) -> list[str]:
+        """Return the cards that a site used last; see the port."""
+        with _asked():
+            return [card.decode("ascii") for card in self._redis.zrange(_site(site), 0, -1)]
 
     def reached(self, origin: Origin) -> int:
         """Return the highest position of an origin; see the port."""

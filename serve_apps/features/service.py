@@ -1,21 +1,16 @@
 """The life of features: extracts deltas, folds them, rings for who waits, and goes on after what may pass."""
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from serve_apps.features.extractor import Extractor, cursor_of
 from serve_apps.features.folder import Folder
-from serve_apps.features.ports import Store
-from serve_apps.features.views import snapshot_of
 from serve_apps.plumbing.stream.ports import Consumers
 from tidegate.clock import Clock
-from tidegate.errors import TemporaryError, TidegateError
-from tidegate.frames import Origin
+from tidegate.errors import TidegateError
 from tidegate.limits import FEATURES_PAUSE_S, FEATURES_RETRY_S_MAX, FEATURES_STALLED_US, FEATURES_TRIM_US
-from tidegate.snapshots import Snapshot
 
 _LOG: Final = logging.getLogger(__name__)
 Pause = Callable[[float], bool]
@@ -61,21 +56,13 @@ class Standing:
 
 
 class Service:
-    """Runs in a thread of its own until `pause` says that it is over; others read the store through it."""
+    """Runs in a thread of its own until `pause` says that it is over; `ring` tells that there are new batches."""
 
-    def __init__(
-        self,
-        *,
-        opening: Callable[[], Works],
-        store: Store,
-        clock: Clock,
-        pause: Pause,
-        ring: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._opening, self._store, self._clock, self._pause, self._ring = opening, store, clock, pause, ring
-        self._folding = threading.Lock()
+    def __init__(self, *, opening: Callable[[], Works], clock: Clock, pause: Pause, ring: Callable[[], None]) -> None:
+        self._opening, self._clock, self._pause, self._ring = opening, clock, pause, ring
         self._works: Works | None = None
         self._trimmed_us: int | None = None
+        self._before = Standing(0)  # what was counted before the log was opened last
         self.standing = Standing(clock.now_us())
 
     def run(self) -> None:
@@ -90,16 +77,6 @@ class Service:
         silent_us = now_us - self.standing.looked_us
         return f"no step has ended for {silent_us // 1_000_000} s" if silent_us > FEATURES_STALLED_US else ""
 
-    def snapshot(self, but: Origin | None, card: str | None = None) -> Snapshot:
-        """Return what all origins but one did to the cards of its site, or to one card, as of one version.
-
-        Raises:
-            UnavailableError: the store can't be asked.
-            InvalidError: the site has more cards than a snapshot holds.
-        """
-        with self._folding:
-            return snapshot_of(self._store, but, card)
-
     def _once(self, waited_s: float) -> float:
         """Do one step; return how long to wait."""
         try:
@@ -110,9 +87,11 @@ class Service:
 
     def _step(self) -> bool:
         works = self._works = self._works or self._opening()
+        before = works.extractor.rows
         taken = works.extractor.step()
-        with self._folding:
-            folded = works.folder.step()
+        if works.extractor.rows != before:
+            self._ring()  # readers don't wait for a store that is away
+        folded = works.folder.step()
         if folded:
             self._ring()
         self._trim(works)
@@ -132,8 +111,8 @@ class Service:
         self.standing = replace(
             self.standing,
             looked_us=self._clock.now_us(),
-            rows=extractor.rows,
-            odd=extractor.odd,
+            rows=self._before.rows + extractor.rows,
+            odd=self._before.odd + extractor.odd,
             batches=self.standing.batches + folded,
             next=folder.next,
             trouble="",
@@ -141,15 +120,16 @@ class Service:
         )
 
     def _failed(self, error: TidegateError, waited_s: float) -> float:
-        """Say what keeps it, and wait: what may pass is tried again, with anything else the log is opened anew."""
+        """Say what keeps it, wait, and open the log anew: a writer may be over after any failure, and tells no more."""
         if error.message != self.standing.trouble:
             _LOG.warning("features: %s; tried again", error.message)
-        if not isinstance(error, TemporaryError):
-            self._let_go()
+        self._let_go()
         self.standing = replace(self.standing, looked_us=self._clock.now_us(), trouble=error.message)
         return min(max(2 * waited_s, FEATURES_PAUSE_S), FEATURES_RETRY_S_MAX)
 
     def _let_go(self) -> None:
         works, self._works = self._works, None
         if works is not None:
+            rows, odd = works.extractor.rows, works.extractor.odd
+            self._before = replace(self._before, rows=self._before.rows + rows, odd=self._before.odd + odd)
             works.close()

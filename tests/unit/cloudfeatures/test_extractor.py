@@ -11,7 +11,7 @@ from serve_apps.features.memory import MemoryStore
 from serve_apps.plumbing.stream.log import DELTAS, topic_of
 from serve_apps.plumbing.stream.memory import MemoryStream
 from serve_apps.plumbing.stream.ports import Message
-from tests.sent import NOW_US, decision_rows, event, events_frame, frame
+from tests.sent import NOW_US, SOURCE, decision_rows, event, events_frame, frame
 from tidegate.clock import ManualClock
 from tidegate.decision import Mark
 from tidegate.deltas import ROWS_MAX, DeltaKind, Deltas
@@ -74,13 +74,13 @@ def cloud() -> Cloud:
     return Cloud()
 
 
-def decided(first: int, count: int, **other: Any) -> bytes:
+def decided(first: int, count: int, *, of: str = SOURCE, **other: Any) -> bytes:
     rows = decision_rows(first, count)
     rows["card"], rows["terminal"], rows["amount_minor"] = "card-1", "till-1", 500
     rows["feature_us"] = rows["time_us"] = NOW_US
     for name, value in other.items():
         rows[name] = value
-    return frame(Lane.DECISIONS, rows.tobytes())
+    return frame(Lane.DECISIONS, rows.tobytes(), of)
 
 
 def receipt(seq: int, **effect: Any) -> bytes:
