@@ -75,7 +75,7 @@ def test_who_asks_during_a_look_that_began_before_the_news_is_answered_all_the_s
         late = asyncio.ensure_future(tail.first(5, WAIT_S))
         await until(lambda: log.looks == [5, 5])
         log.open.set()
-        assert await asyncio.gather(early, late) == [FIRST, FIRST]
+        assert (await early, await late) == (FIRST, FIRST)
 
     run(test)
 
