@@ -7,7 +7,8 @@ import numpy as np
 
 from serve_apps.features.ports import Key, State
 from tidegate.deltas import Rows
-from tidegate.features.kernel import advance_cards, fold, merge_cards
+from tidegate.features.kernel import advance_cards, fold
+from tidegate.features.merge import merge_cards
 from tidegate.features.state import CARD, FIVE_US, Cards, empty_cards
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, SiteId
