@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.features.declarations import FEATURE_COUNT, FINGERPRINT
-from tidegate.features.kernel import observe, replay, warm
+from tidegate.features.kernel import observe, observe_over, replay, warm
 from tidegate.features.state import CARD, TERMINAL, Cards, Terminals, empty_cards, empty_terminals
 from tidegate.limits import DAY_US
 
@@ -48,6 +48,18 @@ def each_us(cards: Cards, terminals: Terminals, columns: Columns) -> np.ndarray[
     return (np.array(took_ns[CALLS_WARM:], np.float64) - float(idle_ns)) / 1000
 
 
+def each_over_us(cards: Cards, overlay: Cards, terminals: Terminals, columns: Columns) -> tuple[float, float]:
+    """Return microseconds of a call, median and 99th percentile, where the card did something at other sites, too."""
+    out, took_ns, clock = np.zeros(FEATURE_COUNT, np.float32), [], time.perf_counter_ns
+    scratch = empty_cards(1)
+    for card, terminal, now_us, amount in zip(*(column.tolist() for column in columns), strict=True):
+        began_ns = clock()
+        observe_over(cards, card, overlay, card, scratch, terminals, terminal, terminal, now_us, now_us, amount, out)
+        took_ns.append(clock() - began_ns)
+    p50, p99 = np.percentile(took_ns[CALLS_WARM:], [50, 99]) / 1000
+    return float(p50), float(p99)
+
+
 def measure(cards: int, payments: int, calls: int, seed: int) -> dict[str, float | int | str]:
     """Return one run's numbers, microseconds and bytes."""
     began = time.perf_counter()
@@ -58,6 +70,8 @@ def measure(cards: int, payments: int, calls: int, seed: int) -> dict[str, float
     batch_us = filled(state, terminals, stream(payments, cards, step_us, seed))
     card, terminal, now_us, amount = stream(calls + CALLS_WARM, cards, step_us, seed + 1)
     took_us = each_us(state, terminals, (card, terminal, now_us + 30 * DAY_US, amount))
+    after_us = now_us + 30 * DAY_US + len(now_us) * step_us
+    over_p50, over_p99 = each_over_us(state, state.copy(), terminals, (card, terminal, after_us, amount))
     p50, p99, p999 = np.percentile(took_us, [50, 99, 99.9]).round(2).tolist()
     return {
         "cards": cards,
@@ -65,6 +79,8 @@ def measure(cards: int, payments: int, calls: int, seed: int) -> dict[str, float
         "p99_us": p99,
         "p999_us": p999,
         "mean_us": round(float(took_us.mean()), 2),
+        "over_p50_us": round(over_p50, 2),
+        "over_p99_us": round(over_p99, 2),
         "batch_us": round(batch_us, 2),
         "card_bytes": CARD.itemsize,
         "terminal_bytes": TERMINAL.itemsize,

@@ -3,16 +3,18 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from serve_apps.plumbing.stream import log
 from serve_apps.plumbing.stream.configured import open_stream
-from serve_apps.plumbing.stream.kafka import cluster, reader, writer
+from serve_apps.plumbing.stream.kafka import cluster, reader, table, writer
 from serve_apps.plumbing.stream.kafka.stream import KafkaStream
 from serve_apps.plumbing.stream.ports import (
     Message,
@@ -86,7 +88,7 @@ def test_a_killed_broker_loses_nothing_committed_and_shows_nothing_else(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "LOG_COMMIT_S_MAX", 2.0)  # shorter than the broker is away, so that commits do fail
-    told: list[type[Exception]] = []
+    told: list[Exception] = []
     acknowledged = [0]
     enough = threading.Event()
 
@@ -104,24 +106,28 @@ def test_a_killed_broker_loses_nothing_committed_and_shows_nothing_else(
                 held = held or rig.stream.writer(COMMITTER)
                 count(held)
             except (UnavailableError, UnknownOutcomeError) as error:
-                told.append(type(error))
+                told.append(error)
                 held = None if isinstance(error, UnknownOutcomeError) else held
         assert held is not None
         held.close()
 
-    thread = threading.Thread(target=commit_for_ever)
-    thread.start()
-    for _ in range(BROKER_KILLS):
-        before = acknowledged[0]
+    def five_more() -> None:
+        before, deadline = acknowledged[0], time.monotonic() + WAIT_S
         while acknowledged[0] < before + 5:
+            assert time.monotonic() < deadline, f"no five commits in {WAIT_S} s; last told: {told[-3:]}"
             threading.Event().wait(0.02)
-        rig.broker.kill()
-        rig.broker.start()
-    before = acknowledged[0]
-    while acknowledged[0] < before + 5:
-        threading.Event().wait(0.02)
-    enough.set()
-    thread.join(WAIT_S)
+
+    thread = threading.Thread(target=commit_for_ever, daemon=True)
+    thread.start()
+    try:
+        for _ in range(BROKER_KILLS):
+            five_more()
+            rig.broker.kill()
+            rig.broker.start()
+        five_more()
+    finally:
+        enough.set()
+        thread.join(WAIT_S)
 
     assert agreed(rig, acknowledged[0]) == acknowledged[0]
     assert told
@@ -155,6 +161,28 @@ def test_what_a_killed_writer_wrote_without_committing_is_never_seen(rig: Rig) -
     assert counted(reader, rig.topic, up_to=3) == [1, 3]
     for held in (reader, successor):
         held.close()
+
+
+def test_a_committer_is_not_opened_while_a_transaction_that_no_broker_ends_hides_its_cursors(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "LOG_ASK_S_MAX", 0.5)
+    held = rig.stream.writer(COMMITTER)
+    held.commit([Message(rig.topic, KEY, b"1")], {CURSOR: b"1"})
+    forgotten = Producer({"bootstrap.servers": rig.broker.address, "transactional.id": f"{rig.prefix}.forgotten"})
+    forgotten.init_transactions(WAIT_S)
+    forgotten.begin_transaction()
+    forgotten.produce(f"{rig.prefix}.cursors.{COMMITTER}", table.THERE + b"2", CURSOR.encode(), 0)
+    assert forgotten.flush(WAIT_S) == 0
+
+    with pytest.raises(UnavailableError, match=r"from offset 2 on \(of 3\) that no broker ends .*KAFKA-20734"):
+        rig.stream.writer(COMMITTER)
+    forgotten.abort_transaction(WAIT_S)
+    successor = rig.stream.writer(COMMITTER)
+    assert successor.cursors() == {CURSOR: b"1"}
+
+    for thing in (held, successor):
+        thing.close()
 
 
 def test_a_writer_of_another_process_is_fenced_and_dies_of_it(rig: Rig) -> None:

@@ -73,10 +73,8 @@ class Layout(Protocol):
         ...
 
 
-class Decisions:
-    """Records of one width, as planes; `dtype` is packed, its first fields are the head's."""
-
-    lane = Lane.DECISIONS
+class Planes:
+    """Rows of one width as planes, and back; `dtype` is packed."""
 
     def __init__(self, dtype: "np.dtype[np.void]") -> None:
         self.dtype = dtype
@@ -88,25 +86,6 @@ class Decisions:
             ],
             metadata={"schema": self.fingerprint, "layout": "planes"},
         )
-        self._heads = list(HEAD.names or ())
-
-    def ends(self, canonical: memoryview) -> Sequence[int]:
-        """Return where each record ends: after so many bytes each."""
-        width = self.dtype.itemsize
-        if not len(canonical) or len(canonical) % width:
-            raise FrameError("malformed", f"{len(canonical)} bytes are no whole number of records of {width}")
-        return range(width, len(canonical) + 1, width)
-
-    def heads(self, canonical: memoryview, ends: Sequence[int]) -> Rows:  # noqa: ARG002 - the width says it
-        """Return the heads: the first fields."""
-        heads: Rows = np.frombuffer(canonical, self.dtype)[self._heads]
-        if (heads["kind"] != Kind.DECISION).any():
-            raise FrameError("malformed", "a record that is no decision is among decisions")
-        return heads
-
-    def fits(self, count: int, size: int) -> bool:
-        """Tell whether the bytes are those of so many decisions."""
-        return size == count * self.dtype.itemsize
 
     def columns(self, canonical: memoryview, ends: Sequence[int]) -> pa.RecordBatch:
         """Return the planes as columns: each a view of the matrix of bytes turned over."""
@@ -127,6 +106,30 @@ class Decisions:
         for start in range(0, count, _TURNED):
             rows[start : start + _TURNED] = np.concatenate([some[:, start : start + _TURNED] for some in planes]).T
         return rows.tobytes()
+
+
+class Decisions(Planes):
+    """Records of one width, as planes; `dtype` is packed, its first fields are the head's."""
+
+    lane = Lane.DECISIONS
+
+    def ends(self, canonical: memoryview) -> Sequence[int]:
+        """Return where each record ends: after so many bytes each."""
+        width = self.dtype.itemsize
+        if not len(canonical) or len(canonical) % width:
+            raise FrameError("malformed", f"{len(canonical)} bytes are no whole number of records of {width}")
+        return range(width, len(canonical) + 1, width)
+
+    def heads(self, canonical: memoryview, ends: Sequence[int]) -> Rows:  # noqa: ARG002 - the width says it
+        """Return the heads: the first fields."""
+        heads: Rows = np.frombuffer(canonical, self.dtype)[list(HEAD.names or ())]
+        if (heads["kind"] != Kind.DECISION).any():
+            raise FrameError("malformed", "a record that is no decision is among decisions")
+        return heads
+
+    def fits(self, count: int, size: int) -> bool:
+        """Tell whether the bytes are those of so many decisions."""
+        return size == count * self.dtype.itemsize
 
     def rows(self, canonical: bytes) -> Rows:
         """Return a run as rows of today's `records.DECISION`: fields that the schema doesn't have yet are zero."""

@@ -72,6 +72,27 @@ def _offset(received: Received) -> int:
     return offset
 
 
+def written(cluster: Cluster, topic: str, partition: int) -> int:
+    """Return the offset behind all that was written, be it committed or not.
+
+    It is asked by a client of its own: the cluster's is refused for good after a broker was back (FENCED_LEADER_EPOCH).
+    """
+    consumer = Consumer({**cluster.options, "group.id": "tidegate", "isolation.level": "read_uncommitted"})
+    try:
+        return _watermarks(consumer, (topic, partition))[1]
+    finally:
+        consumer.close()
+
+
+def _watermarks(consumer: Consumer, place: Place) -> tuple[int, int]:
+    name = f"{place[0]}/{place[1]}"
+    with asking(name):
+        found = consumer.get_watermark_offsets(TopicPartition(*place), timeout=LOG_ASK_S_MAX)
+    if found is None:
+        raise UnavailableError(f"{name}: Kafka doesn't say where it begins and ends; try again")
+    return found
+
+
 class KafkaReader:
     """Reads committed messages; the client fetches ahead in all partitions that were read, within a bound for each."""
 
@@ -122,11 +143,7 @@ class KafkaReader:
 
     def _range(self, place: Place) -> tuple[int, int]:
         self._cluster.check(*place)
-        with asking(f"{place[0]}/{place[1]}"):
-            found = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=LOG_ASK_S_MAX)
-        if found is None:
-            raise UnavailableError(f"{place[0]}/{place[1]}: Kafka doesn't say where it begins and ends; try again")
-        return found
+        return _watermarks(self._consumer, place)
 
     def _at(self, place: Place, offset: int) -> _Ahead:
         """Have the client fetch a partition from an offset on, unless it does."""

@@ -44,6 +44,7 @@ class KafkaWriter:
         try:
             with asking(self._name):
                 self._producer.init_transactions(LOG_OPEN_S_MAX)
+            table.settle()
             return table.rows()
         finally:
             table.close()
