@@ -299,6 +299,14 @@ CATALOGUE_TIMESTAMP_US: Final = DAY_US  # so late a site finds out that somebody
 CATALOGUE_RENEW_PART: Final = 2  # renewed when one part of so many is left: half a day of a broken signer does no harm
 ROLLOUT_SITES_MAX: Final = 1_024  # named one by one, as canaries or with pins; more are a ring
 MODEL_ARTIFACT_BYTES_MAX: Final = 64 * MIB  # one part of a bundle: a hundred times the largest so far
+MODEL_FILES_MAX: Final = 16  # of one bundle: twice what it has
+MODEL_BUNDLES_MAX: Final = 512  # in the registry: one a day for more than a year; add none before some are let go
+ROLLOUT_BUNDLES_MAX: Final = 64  # in use at a time: stable, candidate, the one before, and pins
+ROLLOUT_REFUSED_PARTS: Final = 100  # more than one part of so many that refuse: it is the bundle, not a machine
+ROLLOUT_SITES_REPORTING_MAX: Final = 16_384  # as many as are let in, and old names of some
+ROLLOUT_WHY_MAX: Final = 500  # letters: a paragraph
+MODEL_LIST_MAX: Final = 200  # bundles, changes in one answer
+MODELS_TICK_S: Final = 60.0  # between two looks at what ends soon; a tenth of a thousandth of a timestamp's life
 MODEL_READ_BYTES: Final = 256 * KIB  # read and checked at a time
 
 # --- The archive. ---

@@ -1,7 +1,7 @@
 """The signed catalogue as a site believes it: TUF metadata, proven from a pinned root without a network. Pure.
 
 Roles: root names the keys of all; `targets` delegates to `models`, `lists` and `config`, each with keys and paths of
-its own; `snapshot` names the version of each; `timestamp` names the snapshot, and is the one file that changes in place.
+its own; `snapshot` names the version of each; `timestamp` names the snapshot: the one file that changes in place.
 What is proven here gates what becomes active, never whether a site starts: an expired catalogue is told, not refused.
 Source: The Update Framework specification 1.0.31 (theupdateframework.github.io), sections 5.3 to 5.6.
 """
@@ -9,7 +9,7 @@ Source: The Update Framework specification 1.0.31 (theupdateframework.github.io)
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -37,6 +37,11 @@ class Target(NamedTuple):
 
     sha256: str
     size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return what a catalogue says of these bytes."""
+        return cls(hashlib.sha256(data).hexdigest(), len(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ def check_bytes(path: str, target: Target, data: bytes) -> None:
     Raises:
         CatalogueError: their length or digest is another.
     """
-    if len(data) != target.size or hashlib.sha256(data).hexdigest() != target.sha256:
+    if Target.of(data) != target:
         raise CatalogueError(f"{path}: its bytes aren't those that were signed; fetch it again")
 
 

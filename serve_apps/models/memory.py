@@ -1,11 +1,11 @@
-"""Artifacts, catalogue and keys held in memory, for tests and simulations."""
+"""Artifacts, catalogue, keys and book held in memory, for tests and simulations."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from securesystemslib.signer import CryptoSigner, Signer
 
-from serve_apps.models.ports import ArtifactError
+from serve_apps.models.ports import ArtifactError, Done, Entry, Told
 from tidegate.errors import NotFoundError
 from tidegate.limits import MODEL_ARTIFACT_BYTES_MAX
 from tidegate.trust import Target
@@ -71,3 +71,50 @@ class MemoryKeys:
         made = CryptoSigner.generate_ed25519()
         self._signers.setdefault(role, []).append(made)
         return made
+
+
+class MemoryBook:
+    """The registry's book."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._course: str | None = None
+        self._changes: list[Done] = []
+        self._reports: dict[str, Told] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Add a bundle; see the port."""
+        self._entries.setdefault(entry.bundle, entry)
+
+    def entry(self, bundle: str) -> Entry | None:
+        """Return a bundle; see the port."""
+        return self._entries.get(bundle)
+
+    def entries(self, items: int) -> list[Entry]:
+        """Return bundles; see the port."""
+        return list(self._entries.values())[::-1][:items]
+
+    def count(self) -> int:
+        """Return how many bundles there are; see the port."""
+        return len(self._entries)
+
+    def course(self) -> str | None:
+        """Return how things stand; see the port."""
+        return self._course
+
+    def change(self, course: str, done: Done) -> None:
+        """Write how things stand; see the port."""
+        self._course = course
+        self._changes.append(done)
+
+    def changes(self, items: int) -> list[Done]:
+        """Return changes; see the port."""
+        return self._changes[::-1][:items]
+
+    def report(self, site: str, told: Told) -> None:
+        """Keep a report; see the port."""
+        self._reports[site] = told
+
+    def reports(self) -> dict[str, Told]:
+        """Return reports; see the port."""
+        return dict(sorted(self._reports.items()))

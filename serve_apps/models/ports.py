@@ -1,11 +1,12 @@
-"""What models need of the world: a place for artifacts, a place for the catalogue, and keys that sign it."""
+"""What models need of the world: places for artifacts, for the catalogue and its keys, and a book of what was done."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from securesystemslib.signer import Signer
 
 from tidegate.errors import InvalidError
+from tidegate.rollout import Report
 from tidegate.trust import Target
 
 
@@ -58,3 +59,60 @@ class Keys(Protocol):
 
     def make(self, role: str) -> Signer:
         """Make a key for a role; it is durable before anybody learns of it."""
+
+
+class Entry(NamedTuple):
+    """A bundle of the registry."""
+
+    bundle: str
+    added_us: int
+    by: str
+    manifest: bytes
+    files: Mapping[str, Target]
+
+
+class Done(NamedTuple):
+    """A change that was made."""
+
+    at_us: int
+    by: str
+    told: str
+    """The change, as JSON."""
+
+
+class Told(NamedTuple):
+    """What a site reported last."""
+
+    at_us: int
+    report: Report
+
+
+class Book(Protocol):
+    """The registry's book; each change of it is durable when its method returns, and whole."""
+
+    def add(self, entry: Entry) -> None:
+        """Add a bundle; one that is there stays as it is."""
+
+    def entry(self, bundle: str) -> Entry | None:
+        """Return a bundle; None: there is none of that id."""
+
+    def entries(self, items: int) -> list[Entry]:
+        """Return bundles, the newest first."""
+
+    def count(self) -> int:
+        """Return how many bundles there are."""
+
+    def course(self) -> str | None:
+        """Return how things stand, as it was written; None: nothing was ever changed."""
+
+    def change(self, course: str, done: Done) -> None:
+        """Write how things stand, and by what change, in one step."""
+
+    def changes(self, items: int) -> list[Done]:
+        """Return changes, the newest first."""
+
+    def report(self, site: str, told: Told) -> None:
+        """Keep what a site says, in the place of what it said before."""
+
+    def reports(self) -> dict[str, Told]:
+        """Return what each site said last, in the order of their names."""

@@ -1,17 +1,19 @@
-"""One suite for every place of artifacts, of the catalogue's files and of its keys."""
+"""One suite for every place of artifacts, of the catalogue's files and of its keys, and for every registry's book."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from serve_apps.models.folder import FolderArtifacts, FolderKeys, FolderPublished
-from serve_apps.models.memory import MemoryArtifacts, MemoryKeys, MemoryPublished
-from serve_apps.models.ports import ArtifactError, Artifacts, Keys, Published
+from serve_apps.models.memory import MemoryArtifacts, MemoryBook, MemoryKeys, MemoryPublished
+from serve_apps.models.ports import ArtifactError, Artifacts, Book, Done, Entry, Keys, Published, Told
 from serve_apps.models.publisher import Publisher
+from serve_apps.models.sqlite import SqliteBook
 from tidegate.errors import NotFoundError, SettingsError
 from tidegate.limits import MODEL_ARTIFACT_BYTES_MAX
+from tidegate.rollout import Report
 from tidegate.trust import Target
 
 NOW_US = 1_795_500_000_000_000
@@ -102,3 +104,52 @@ def test_a_key_that_others_may_read_signs_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="others may read this key"):
         keys.signers("models")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Book]]:
+    """What opens a book again, as a start does."""
+    if request.param == "memory":
+        held = MemoryBook()
+        yield lambda: held
+        return
+    opened = list[SqliteBook]()
+
+    def again() -> Book:
+        opened.append(SqliteBook(tmp_path / "registry.sqlite"))
+        return opened[-1]
+
+    yield again
+    for each in opened:
+        each.close()
+
+
+def test_a_bundle_is_kept_as_it_was_added_first(book: Callable[[], Book]) -> None:
+    first, other = (Entry(f"b-{number:012x}", number, "anna", b"{}", {"a.npy": TARGET}) for number in (1, 2))
+    for entry in (first, other, first._replace(by="eve")):
+        book().add(entry)
+
+    assert book().entry(first.bundle) == first
+    assert book().entry("b-ffffffffffff") is None
+    assert (book().entries(9), book().entries(1), book().count()) == ([other, first], [other], 2)
+
+
+def test_how_things_stand_is_there_again_with_what_was_done(book: Callable[[], Book]) -> None:
+    assert (book().course(), book().changes(9)) == (None, [])
+
+    book().change("one", Done(1, "anna", "{}"))
+    book().change("two", Done(2, "bert", "[]"))
+
+    assert book().course() == "two"
+    assert book().changes(9) == [Done(2, "bert", "[]"), Done(1, "anna", "{}")]
+    assert len(book().changes(1)) == 1
+
+
+def test_of_each_site_the_last_report_counts(book: Callable[[], Book]) -> None:
+    said = Told(1, Report(bundle="b-000000000001", state="active"))
+    later = Told(2, Report(bundle="b-000000000001", state="refused", why="golden rows"))
+    book().report("b", said)
+    book().report("a", said)
+    book().report("a", later)
+
+    assert list(book().reports().items()) == [("a", later), ("b", said)]

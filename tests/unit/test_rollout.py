@@ -46,7 +46,7 @@ def test_its_bytes_are_the_same_for_the_same_and_are_read_back() -> None:
     assert one.canonical() == two.canonical()
     assert Assignments.parse(one.canonical()) == one
     assert one.canonical() == (
-        b'{"candidate":null,"canaries":["a","b","c"],"pins":{"x":"b-000000000002","y":"b-000000000001"},'
+        b'{"canaries":["a","b","c"],"candidate":null,"pins":{"x":"b-000000000002","y":"b-000000000001"},'
         b'"ring":"canary","stable":"b-000000000001","version":1}'
     )
 
