@@ -27,7 +27,7 @@ from tidegate.limits import SERVED_HEALTH_S
 from tidegate.settings import parse
 
 HOST: Final = "127.0.0.1"
-APPLICATIONS: Final = {"ingest": "/", "archive": "/archive"}
+APPLICATIONS: Final = {"ingest": "/", "archive": "/archive", "features": "/v1/features"}
 """The cloud's applications, and under which path each answers."""
 OPERATOR: Final = "operator"
 _READY_S: Final = 120.0
@@ -71,8 +71,15 @@ def cloud_settings(path: Path | None) -> CloudSettings:
         told = checked(CloudSettings, parse(str(path), path.read_text()), name=str(path))
     except OSError as error:
         raise SettingsError(f"{path}: can't be read ({error.strerror})") from error
-    client = str((path.parent / told.log.client).resolve()) if told.log.client else ""
-    return told.model_copy(update={"log": told.log.model_copy(update={"client": client})})
+    client, password = (_beside(path, name) for name in (told.log.client, told.features.redis_password))
+    log = told.log.model_copy(update={"client": client})
+    features = told.features.model_copy(update={"redis_password": password})
+    return told.model_copy(update={"log": log, "features": features})
+
+
+def _beside(path: Path, name: str) -> str:
+    """Return a file that another one names, as an absolute path; an empty name names none."""
+    return str((path.parent / name).resolve()) if name else ""
 
 
 def configuration(

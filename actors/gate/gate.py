@@ -252,7 +252,8 @@ class Gate:
         if values["known_us"] > now_us + ahead_us:
             told = "a minute" if self._source is None else f"{EVENT_STEP_US_MAX // DAY_US} days"
             raise _invalid("known_at", f"more than {told} ahead of the site's clock: nothing later could correct it")
-        items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(values))]
+        receipt = values | label_effect(first.decided, self._state.labels.effect(values))
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(receipt))]
         record = self.journal.append(items, now_us)[-1][1]
         self._note_clock()
         self._apply(values, first.decided, now_us)
@@ -389,6 +390,16 @@ def label_values(request: LabelRequest) -> dict[str, Any]:
         "source": request.source,
         "known_us": microseconds(request.known_at),
     }
+
+
+def label_effect(decided: Decided, delta: int) -> dict[str, Any]:
+    """Return what a receipt says of the card that it changed, for who has no decisions at hand; empty: it changed none.
+
+    An answer that a test card forced counts nowhere.
+    """
+    if not delta or decided.marks & Mark.SANDBOX:
+        return {}
+    return {"card": decided.card, "feature_us": decided.feature_us, "delta": delta}
 
 
 def label_answer(values: dict[str, Any], *, replayed: bool) -> dict[str, Any]:
