@@ -269,7 +269,7 @@ ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
 # --- Deltas: what sites did to cards, on its way to all of them. ---
-DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, a fold of 2 ms at a gate; a tenth of it compressed
+DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, 3 to 4 ms of a gate's time; a tenth of it compressed
 DELTA_PACK_BYTES: Final = 4 * MIB  # of batches that a gate keeps: so much a start holds while it counts them again
 DELTA_PACKS_MAX: Final = 256  # 1 GiB: of small fleets all that the replay window asks for, of the busiest two days
 OVERLAY_CHECKPOINT_BATCHES: Final = 4_000  # as long as a start may take to count them again: four seconds

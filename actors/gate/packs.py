@@ -9,7 +9,6 @@ nobody, and stays where it is: the next entry begins a pack.
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 from actors.journal.ports import Disk
@@ -49,7 +48,7 @@ class Packs:
         """
         digest = bytes.fromhex(batch.sha256)
         checked = zlib.crc32(wire, zlib.crc32(digest + version.to_bytes(8, "little")))
-        name, end = self._end(version)
+        name, end = self._end()
         self._last, self._read = None, ("", b"", {})  # what a failed write leaves behind is looked at again
         data = _HEAD.pack(_MAGIC, version, len(wire), checked, digest) + wire
         file = self._disk.open(name)
@@ -67,11 +66,17 @@ class Packs:
             NotFoundError: it isn't kept any more, or it is damaged.
         """
         key = (version, bytes.fromhex(sha256))
-        for name in reversed([name for name in self._names() if _first(name) <= version]):
+        for name in self._likely():
             data, places = self._opened(name)
             if key in places:
                 return _proven(data[slice(*places[key])], sha256, version)
         raise NotFoundError(f"deltas before version {version}: not kept at this site any more, or damaged")
+
+    def _likely(self) -> list[str]:
+        """Return all packs: the one that was read last and the one behind it first, then the newest."""
+        names = self._names()
+        at = names.index(self._read[0]) if self._read[0] in names else len(names)
+        return names[at : at + 2] + (names[:at] + names[at + 2 :])[::-1]
 
     def _opened(self, name: str) -> tuple[bytes, dict[_Key, _Place]]:
         if self._read[0] != name:
@@ -79,17 +84,21 @@ class Packs:
             self._read = (name, data, dict(_entries(data)))
         return self._read[1:]
 
-    def _end(self, version: int) -> tuple[str, int]:
+    def _end(self) -> tuple[str, int]:
         """Return the pack to write to and where; a new one where the last is full, in the place of the oldest."""
         name, end = self._last or self._found()
         if end < DELTA_PACK_BYTES:
             return name, end
         for old in self._names()[: 1 - DELTA_PACKS_MAX]:
             self._disk.remove(old)
-        fresh = f"{_FOLDER}{version:020d}{_SUFFIX}"
-        with suppress(FileExistsError):  # nothing in it proves whole: a crash came before its first entry
-            self._disk.create(fresh, 0).close()
+        fresh = f"{_FOLDER}{self._number():012d}{_SUFFIX}"
+        self._disk.create(fresh, 0).close()
         return fresh, 0
+
+    def _number(self) -> int:
+        """Return the number of the next pack: versions may begin again where an overlay was dropped."""
+        names = self._names()
+        return int(names[-1].removeprefix(_FOLDER).removesuffix(_SUFFIX)) + 1 if names else 1
 
     def _found(self) -> tuple[str, int]:
         """Return the last pack and where it ends; one that ends in anything but an entry is left as it is."""
@@ -100,10 +109,6 @@ class Packs:
 
     def _names(self) -> list[str]:
         return [name for name in self._disk.sizes() if name.startswith(_FOLDER) and name.endswith(_SUFFIX)]
-
-
-def _first(name: str) -> int:
-    return int(name.removeprefix(_FOLDER).removesuffix(_SUFFIX))
 
 
 def _entries(data: bytes) -> Iterator[tuple[_Key, _Place]]:

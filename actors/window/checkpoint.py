@@ -67,7 +67,7 @@ def decode(data: bytes) -> Checkpoint:
     _fill(window.terminals, tables[2], tables[3], told["terminal_uses"])
     if len(tables) > _TABLES_BEFORE:
         _fill(window.overlay.cards, tables[4], tables[5], told["overlay_uses"])
-        window.overlay.reached = Reached(**told["overlay"])
+        window.overlay.go_on(Reached(**told["overlay"]))
     return Checkpoint(epoch=told["epoch"], pos=told["pos"], window=window)
 
 

@@ -55,13 +55,14 @@ class Overlay:
         self.cards = Table(np.zeros(cards_max, ROW))
         self.states: Cards = self.cards.state["card"]
         self.reached = Reached()
+        self.begun = False
+        """Whether any version is in it: asked on the hot path."""
         self.evictions = 0
         self._since = self.cards.state["since"]
 
-    @property
-    def begun(self) -> bool:
-        """Whether any version is in it."""
-        return self.reached.version > 0
+    def go_on(self, reached: Reached) -> None:
+        """Be where the rows have come to."""
+        self.reached, self.begun = reached, reached.version > 0
 
     def use(self, card: str) -> int:
         """Return the row of a card that is decided on, the most recently used one from now on; -1 where it has none."""
@@ -76,32 +77,22 @@ class Overlay:
 
     def apply(self, rows: Rows, reached: Reached) -> None:
         """Count rows of cards, in their order, and be at another version."""
-        self.reached = reached
+        self.go_on(reached)
         for begin in range(0, len(rows), self.cards.bound):
             self._count(rows[begin : begin + self.cards.bound])
 
     def _count(self, rows: Rows) -> None:
         """Count no more rows than there is room for cards."""
         tokens = [token.decode("ascii") for token in rows["card"].tolist()]
-        slots = self._slots(dict.fromkeys(tokens))
-        at = np.fromiter((slots[token] for token in tokens), np.int64, len(tokens))
-        kernel.fold(self.states, at, *(rows[name].astype(np.int64) for name in _COLUMNS))
-
-    def _slots(self, tokens: dict[str, None]) -> dict[str, int]:
-        """Return a row for each token, about to be changed: those that are held first, so that none of them goes."""
-        use, slots = self.cards.use, {token: self.use(token) for token in tokens}
-        for token in [token for token, slot in slots.items() if slot == MISSING]:
-            self._make_room(token)
-            slot = slots[token] = use(token)
-            self._since[slot] = self.reached.gaps + 1 if self.reached.whole else 0
-        return slots
-
-    def _make_room(self, token: str) -> None:
-        overdue = self.cards.overdue(token)
-        if overdue is not None:
-            self.cards.evict(overdue)
-            self.evictions += 1
+        before = len(self.cards)
+        slots, fresh = self.cards.use_all(dict.fromkeys(tokens))
+        self._since[[slots[token] for token in fresh]] = self.reached.gaps + 1 if self.reached.whole else 0
+        evicted = before + len(fresh) - len(self.cards)
+        if evicted:
+            self.evictions += evicted
             self.reached = self.reached._replace(whole=False)
+        at = np.fromiter(map(slots.__getitem__, tokens), np.int64, len(tokens))
+        kernel.fold(self.states, at, *(rows[name].astype(np.int64) for name in _COLUMNS))
 
     def copy(self) -> OverlayCopy:
         """Begin a copy of the overlay as it is now."""

@@ -12,32 +12,18 @@ from actors.gate.intake import Intake, overlay_answer
 from actors.gate.orders import Orders
 from actors.gate.replay import Replay
 from actors.journal.memory import MemoryDisk
+from tests.deltas import posted, used
 from tidegate.clock import rfc3339
 from tidegate.decision import REASONS
-from tidegate.deltas import DeltaError, Deltas, Label, labels, uses
+from tidegate.deltas import DeltaError
 from tidegate.errors import InvalidError, NotFoundError
 from tidegate.features.declarations import NAMES
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, RecordId, SiteId
 from tidegate.limits import LABELS_AT_ONCE, MINUTE_US
-from tidegate.records import DECISION, Kind
+from tidegate.records import Kind
 
-OTHER = Origin(SiteId("far"), GateId("g0"), EpochId("00000000000000aa"))
 PARTIAL = "SYS_FEATURES_PARTIAL"
-
-
-def used(*cards: str, at_us: int, origin: Origin = OTHER) -> Deltas:
-    """Return a batch in which each card was used once."""
-    rows = np.zeros(len(cards), DECISION)
-    rows["card"], rows["terminal"], rows["amount_minor"] = [card.encode() for card in cards], b"far-till", 5_000
-    rows["pos"], rows["time_us"], rows["feature_us"] = np.arange(1, len(cards) + 1), at_us, at_us
-    return Deltas(uses(origin, rows))
-
-
-def posted(*numbers: int, at_us: int, verdict: str = "fraud", name: str = "c") -> Deltas:
-    """Return a batch of labels on payments of these numbers."""
-    told = [Label(f"{name}-{n}", "m-1", f"tx-{n}", verdict, "chargeback", at_us, at_us) for n in numbers]
-    return Deltas(labels(told))
 
 
 def reasons(gate: Gate, request: Any) -> list[str]:

@@ -11,7 +11,7 @@ from tidegate.errors import NotFoundError
 
 BATCH = batch()
 WIRE = BATCH.to_bytes()
-FIRST = "deltas/00000000000000000001.pack"
+FIRST = "deltas/000000000001.pack"
 
 
 def filled(disk: MemoryDisk, *versions: int) -> Packs:
@@ -40,12 +40,21 @@ def test_what_was_never_kept_is_not_found() -> None:
             packs.get(version, digest)
 
 
+def test_versions_may_begin_again_in_any_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DELTA_PACK_BYTES", 2 * len(WIRE))
+    disk = MemoryDisk()
+    filled(disk, 7, 8, 9, 1, 2, 9)
+    for order in ((7, 8, 9, 1, 2), (2, 1, 9, 7, 8)):
+        packs = Packs(disk)
+        assert all(packs.get(version, BATCH.sha256) for version in order)
+
+
 def test_a_full_pack_is_followed_by_another_and_the_oldest_goes_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DELTA_PACK_BYTES", 2 * len(WIRE))
     monkeypatch.setattr(module, "DELTA_PACKS_MAX", 3)
     disk = MemoryDisk()
     packs = filled(disk, *range(1, 9))
-    assert names(disk) == [3, 5, 7]
+    assert names(disk) == [2, 3, 4]
     assert packs.get(3, BATCH.sha256)
     with pytest.raises(NotFoundError):
         packs.get(2, BATCH.sha256)

@@ -66,9 +66,10 @@ def test_a_card_that_nobody_used_elsewhere_is_known_until_something_is_left_out(
     assert not made.knows("x", held=False)
     assert made.knows("a", held=False)
     made.apply(rows("c", "d"), made.reached.then(2, NOW_US, gap=False))
+    assert made.knows("d", held=False)
     assert not made.knows("x", held=True)
-    assert not made.knows("d", held=True)
-    assert made.knows("c", held=True)
+    made.apply(rows("e"), made.reached.then(3, NOW_US, gap=False))
+    assert not made.knows("e", held=True)
 
 
 def test_a_gap_makes_all_rows_partial_and_those_that_come_later() -> None:
