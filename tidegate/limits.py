@@ -156,6 +156,8 @@ CHECKPOINT_EVERY_RECORDS: Final = 200_000  # replaying this many takes about two
 CHECKPOINTS_KEPT: Final = 2  # the newest may be damaged by the very crash it is needed for
 
 # --- Labels. ---
+LABELS_POSTED_MAX: Final = 1_000_000  # whose ids the cloud knows, oldest forgotten first; 100 MB on its disk
+LABELS_WAITING_MAX: Final = 4_096  # posted in the cloud, and not committed yet; a commit takes a third of them
 LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten first: 2 % of the ids above; 70 MiB
 
 # --- Lists and bundles. ---

@@ -12,7 +12,7 @@ import numpy as np
 
 from serve_apps.features.extract import TOPICS, batches, rows_of
 from serve_apps.features.ports import UndecodableError
-from serve_apps.plumbing.stream.log import DELTAS
+from serve_apps.plumbing.stream.log import DELTAS, DELTAS_KEY
 from serve_apps.plumbing.stream.ports import Consumers, Message, OutOfRangeError, Place, Reader, Stored, Writer
 from tidegate.clock import Clock
 from tidegate.deltas import ROW, ROWS_MAX, Rows
@@ -25,7 +25,6 @@ from tidegate.limits import (
 
 NAME: Final = "features"
 """What the log knows this committer and this consumer by."""
-KEY: Final = b"deltas"
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -92,7 +91,7 @@ class Extractor:
 
     def _commit(self) -> None:
         rows = np.concatenate([np.zeros(0, ROW), *self._rows])
-        messages = [Message(DELTAS, KEY, batch.to_bytes()) for batch in batches(rows)]
+        messages = [Message(DELTAS, DELTAS_KEY, batch.to_bytes()) for batch in batches(rows)]
         self._writer.commit(messages, {cursor_of(place): b"%d" % end for place, end in self._ends.items()})
         self.rows, self.odd = self.rows + len(rows), self.odd + self._odd
         ends, began = self._ends, self._next.copy()

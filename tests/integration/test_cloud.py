@@ -149,6 +149,23 @@ def decisions_of(rows: pa.Table) -> list[bytes]:
     return [row.tobytes() for batch in batches for row in rows_of(restored(batch, DECISION.names or ()))]
 
 
+def assert_counted_once(cloud: Cloud, sites: dict[str, Site]) -> None:
+    """Hold that each use and each label is in the log of deltas once, and in the states of the other sites."""
+    cloud.until_folded()
+    posted = {"label_id": "l-1", "merchant": "m-1", "transaction_id": "t-1", "verdict": "fraud", "source": "bank"}
+    for replayed in (False, True):
+        status, told = cloud.ask("POST", "/v1/labels", posted | {"known_at": "2026-11-24T09:30:00Z"})
+        assert (status, told) == (202, posted | {"applied": False, "replayed": replayed})
+    batches = cloud.deltas()
+    assert [label.label_id for batch in batches for label in batch.labels()] == ["l-1"]
+    uses = np.concatenate([batch.of_cards() for batch in batches])
+    assert sorted(uses["site"].tolist()) == [b"s1", b"s1", b"s2"]
+    for (name, site), others in zip(sites.items(), (1, 2), strict=True):
+        status, _, data = cloud.bytes(f"snapshots/{name}/g0/{site.journal.epoch}")
+        made = Snapshot.from_bytes(data)
+        assert (status, made.cards, made.states["day_count"].sum()) == (200, ("card-7",), others)
+
+
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     port, folder, told = free_port(), tmp_path / "cloud", tmp_path / "cloud.toml"
@@ -217,13 +234,7 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
     assert (status, 'tidegate_archive_halted{topic="tidegate.L1"} 0.0' in text) == (200, True)
     assert cloud.ask("GET", "/archive/v1/status", key="tg_nobody")[0] == 401
     assert cloud.ask("GET", "/archive/readyz", key="")[1] == {"ready": True, "why": None}
-    cloud.until_folded()
-    uses = np.concatenate([batch.rows for batch in cloud.deltas()])
-    assert sorted(uses["site"].tolist()) == [b"s1", b"s1", b"s2"]
-    for name, site, others in zip(("s1", "s2"), sites, (1, 2), strict=True):
-        status, _, data = cloud.bytes(f"snapshots/{name}/g0/{site.journal.epoch}")
-        made = Snapshot.from_bytes(data)
-        assert (status, made.cards, made.states["day_count"].sum()) == (200, ("card-7",), others)
+    assert_counted_once(cloud, dict(zip(("s1", "s2"), sites, strict=True)))
     cloud.stop()
 
     decisions, events = cloud.archived("decisions"), cloud.archived("events")

@@ -15,10 +15,13 @@ from fastapi import FastAPI
 from serve_apps.ingest.app import build
 from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import Committer
+from serve_apps.ingest.desk import Desk, labels_router
 from serve_apps.ingest.identity import identity_router
-from serve_apps.ingest.memory import MemoryQuarantine, MemoryRegister
+from serve_apps.ingest.labels import Labels
+from serve_apps.ingest.memory import MemoryBook, MemoryQuarantine, MemoryRegister
 from serve_apps.ingest.registry import Registry
 from serve_apps.plumbing.stream.configured import TOPICS
+from serve_apps.plumbing.stream.log import DELTAS
 from serve_apps.plumbing.stream.memory import MemoryStream
 from tests.unit.cloudfeatures.test_door import OPERATOR, House
 from tests.unit.cloudfeatures.test_extractor import decided
@@ -55,8 +58,12 @@ def ingesting() -> Iterator[tuple[str, str]]:
     registry, keyring = Registry(MemoryRegister(), CLOCK, os.urandom), Keyring(KeyFile(keys=(stored,)))
     committers = [Committer(stream, "c0", CLOCK)]
     backend = Backend(keys=registry, quarantine=MemoryQuarantine(), committers=committers, clock=CLOCK)
-    with listening(build(backend, keyring, identity_router(registry, keyring, backend.meter))) as url:
+    stream.create(DELTAS, 1)
+    desk = Desk(Labels(stream, MemoryBook(), CLOCK), CLOCK)
+    beside = identity_router(registry, keyring, backend.meter), labels_router(desk, keyring)
+    with listening(build(backend, keyring, *beside)) as url:
         yield url, secret
+    desk.close()
     backend.close()
 
 

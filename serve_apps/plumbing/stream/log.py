@@ -30,6 +30,8 @@ ARTIFACTS: Final = "tidegate.artifacts"
 
 DELTAS: Final = "tidegate.features"
 """The topic of batches of deltas, of one partition: a batch's offset is its version."""
+DELTAS_KEY: Final = b"deltas"
+"""The key of all of them."""
 
 
 def topic_of(lane: Lane) -> str:
