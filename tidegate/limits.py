@@ -271,7 +271,13 @@ ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
 # --- Deltas: what sites did to cards, on its way to all of them. ---
-DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, a fold of 2 ms at a gate; a tenth of it compressed
+DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, 3 to 4 ms of a gate's time; a tenth of it compressed
+DELTA_PACK_BYTES: Final = 4 * MIB  # of batches that a gate keeps: so much a start holds while it counts them again
+DELTA_PACKS_MAX: Final = 256  # 1 GiB: of small fleets all that the replay window asks for, of the busiest two days
+OVERLAY_CHECKPOINT_BATCHES: Final = 4_000  # as long as a start may take to count them again: four seconds
+OVERLAY_NOTED_US: Final = MINUTE_US  # an idle fleet's overlay is noted as current that often: 250 KB a day
+LABELS_AT_ONCE: Final = 16  # posted in the cloud, applied between two decisions: half a millisecond
+OVERLAY_CHECKPOINT_ROWS: Final = 500_000  # of those batches: two checkpoints need no more than a half of what is kept
 DELTA_BATCH_AGE_US: Final = 250_000  # a use counts elsewhere within three seconds: a twelfth of them waits here
 DELTA_COMMIT_BATCHES: Final = 4  # in one commit: as many rows as a full frame of decisions may become
 DELTA_AHEAD_US: Final = DAY_US  # of its commit: a gate's clock beyond it would end every window of a card elsewhere

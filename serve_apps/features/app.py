@@ -101,7 +101,9 @@ def build(room: Room, keyring: Keyring) -> FastAPI:
 
     @app.exception_handler(TrimmedError)
     async def _gone(_request: Request, error: TrimmedError) -> Response:
-        return answered(error, 410)
+        answer = answered(error, 410)
+        answer.headers["tidegate-next"] = str(error.begin)
+        return answer
 
     _add_deltas(app, room.tail, reading(keyring, Scope.FEATURES))
     _add_states(app, room.store, reading(keyring, Scope.FEATURES))
