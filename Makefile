@@ -58,7 +58,7 @@ soak: setup
 
 lock: | $(UV)
 	$(UV) lock --quiet
-	for group in edge cloud kafka serve training client dev bentoml; do \
+	for group in edge cloud kafka redis serve training client dev bentoml; do \
 		$(UV) export --quiet --frozen --no-emit-project --no-header --no-annotate --format requirements-txt \
 			--no-default-groups --group $$group --output-file locks/$$group.txt >/dev/null || exit 1; done
 	rm uv.lock

@@ -80,7 +80,9 @@ def run(
 
 @cloudsites.app.command("run")
 def run_cloud(
-    data_dir: Annotated[Path, typer.Option(help="folder of registry, quarantine, log, archive and keys")] = _CLOUD,
+    data_dir: Annotated[
+        Path, typer.Option(help="folder of registry, quarantine, labels, log, archive and keys")
+    ] = _CLOUD,
     port: Annotated[int, typer.Option(min=1, max=65535, help="where sites send to, on 127.0.0.1")] = 8500,
     certificate: Annotated[
         Path | None, typer.Option(exists=True, help="PEM file with key and certificate; else an authority of its own")

@@ -92,12 +92,34 @@ class ArchiveOptions(_Section):
     ] = ARCHIVE_FILES_MAX
 
 
+class FeaturesOptions(_Section):
+    """Where the states of cards are kept, of which gates get what other sites did."""
+
+    redis: Annotated[
+        str,
+        Field(
+            description="address (redis://host:port/0, rediss:// or unix://) of a Redis that evicts nothing; empty, "
+            "because a cloud on one machine counts its log up again at each start"
+        ),
+    ] = ""
+    redis_password: Annotated[
+        str, Field(description="file of its password; empty, because a Redis in a network of its own needs none")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _reached(self) -> Self:
+        if self.redis_password and not self.redis:
+            raise ValueError("features.redis_password: means something only beside features.redis")
+        return self
+
+
 class CloudSettings(_Section):
     """Everything a cloud is told."""
 
     log: LogSettings = LogSettings()
     ingest: IngestOptions = IngestOptions()
     archive: ArchiveOptions = ArchiveOptions()
+    features: FeaturesOptions = FeaturesOptions()
 
 
 class _Application(_Section):
@@ -117,6 +139,10 @@ class IngestSettings(_Application, IngestOptions):
 
 class ArchiveSettings(_Application, ArchiveOptions):
     """Arguments of the archive."""
+
+
+class FeaturesSettings(_Application, FeaturesOptions):
+    """Arguments of features."""
 
 
 M = TypeVar("M", bound=BaseModel)

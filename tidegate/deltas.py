@@ -181,7 +181,7 @@ def uses(origin: Origin, decisions: Rows) -> Rows:
         rows[name] = decisions[name]
     rows["event_us"] = decisions["feature_us"]
     names, at = np.unique(decisions["terminal"], return_inverse=True)
-    hashes = np.array([token_hash(name.decode("ascii")) for name in names.tolist()], np.int64)
+    hashes = np.array([token_hash(name.decode(errors="replace")) for name in names.tolist()], np.int64)
     rows["terminal_hash"] = hashes[at] if len(decisions) else 0
     return rows
 
@@ -246,6 +246,16 @@ def _head(data: bytes | memoryview) -> tuple[int, bytes]:
     return count, digest
 
 
+def countable(rows: Rows) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of each row of a card whether it can be counted; a site that is broken may send others."""
+    good: np.ndarray[Any, np.dtype[np.bool_]] = (rows["card"] != b"") & (rows["terminal_hash"] >= 0)
+    for name in _TEXTS:
+        cells = np.ascontiguousarray(rows[name]).view(np.uint8).reshape(len(rows), ROW[name].itemsize)
+        good &= cells.max(axis=1, initial=0) <= _ASCII_MAX
+    good &= (rows["kind"] != DeltaKind.USE) | (rows["amount_minor"] >= 1)
+    return good
+
+
 def _check(rows: Rows) -> None:
     """Refuse rows that no gate could count."""
     if not 1 <= len(rows) <= ROWS_MAX:
@@ -253,10 +263,8 @@ def _check(rows: Rows) -> None:
     kinds = rows["kind"]
     if not np.isin(kinds, list(DeltaKind)).all():
         raise DeltaError("deltas: kind: one that this program doesn't know; upgrade it")
-    for name in _TEXTS:
-        if np.ascontiguousarray(rows[name]).view(np.uint8).max(initial=0) > _ASCII_MAX:
-            raise DeltaError(f"deltas: {name}: a text that isn't ASCII")
-    if (rows["card"] == b"")[kinds != DeltaKind.LABEL].any():
-        raise DeltaError("deltas: card: a row names none")
-    if (rows["amount_minor"][kinds == DeltaKind.USE] < 1).any() or (rows["terminal_hash"] < 0).any():
-        raise DeltaError("deltas: amount_minor, terminal_hash: a use has 1 or more, and 0 or more")
+    of_cards = rows[kinds != DeltaKind.LABEL]
+    if not countable(of_cards).all():
+        raise DeltaError("deltas: a row has no card, texts that aren't ASCII, or a use of less than 1")
+    if any(np.ascontiguousarray(rows[name]).view(np.uint8).max(initial=0) > _ASCII_MAX for name in _TEXTS):
+        raise DeltaError("deltas: a text that isn't ASCII")

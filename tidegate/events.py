@@ -8,14 +8,18 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tidegate.limits import RECORD_BODY_BYTES_MAX
+from tidegate.limits import RECORD_BODY_BYTES_MAX, TOKEN_BYTES_MAX
 from tidegate.lists import ListsActivation
 from tidegate.policy.active import Activation
 from tidegate.records import Kind, event_body, json_of
 
 
 class LabelReceived(BaseModel):
-    """How a payment turned out; fields beside these, such as who says so, are passed over."""
+    """How a payment turned out; fields beside these, such as who says so, are passed over.
+
+    `card`, `feature_us` and `delta` say by how much the known frauds of which card changed at that gate, and of which
+    day; where they are missing, none did, or the gate is an older one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -24,6 +28,9 @@ class LabelReceived(BaseModel):
     transaction_id: str
     verdict: str
     known_us: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+    card: Annotated[str, Field(max_length=TOKEN_BYTES_MAX, pattern=r"^[!-~]*$")] = ""
+    feature_us: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] = 0
+    delta: Annotated[int, Field(ge=-1, le=1)] = 0
 
 
 Said = LabelReceived | ListsActivation | Activation

@@ -99,7 +99,8 @@ def batch_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
 
 def label_row(source: str, told: LabelReceived, received_us: int) -> dict[str, Any]:
     """Return a label as a row of `labels`."""
-    return {**told.model_dump(), "source": source, "received_us": received_us}
+    said = told.model_dump(exclude={"card", "feature_us", "delta"})
+    return {**said, "source": source, "received_us": received_us}
 
 
 def lists_row(source: str, told: ListsActivation, from_us: int) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class Scope(StrEnum):
     LISTS = "lists"
     SITES = "sites"
     """In the cloud: make and revoke sites."""
+    FEATURES = "features"
+    """In the cloud: read what all sites did to cards."""
+    CACHE = "cache"
+    """In the cloud: read the same to hand it on, as a cache does that asks its own readers who they are."""
 
 
 def _any_or_named(text: object, named: ValidatorFunctionWrapHandler) -> str:

@@ -156,6 +156,8 @@ CHECKPOINT_EVERY_RECORDS: Final = 200_000  # replaying this many takes about two
 CHECKPOINTS_KEPT: Final = 2  # the newest may be damaged by the very crash it is needed for
 
 # --- Labels. ---
+LABELS_POSTED_MAX: Final = 1_000_000  # whose ids the cloud knows, oldest forgotten first; 100 MB on its disk
+LABELS_WAITING_MAX: Final = 4_096  # posted in the cloud, and not committed yet; a commit takes a third of them
 LABELS_MAX: Final = 100_000  # remembered for corrections, oldest forgotten first: 2 % of the ids above; 70 MiB
 
 # --- Lists and bundles. ---
@@ -269,8 +271,28 @@ ARTIFACT_AGAIN_US: Final = DAY_US  # so often a site offers what it has: a cloud
 ARTIFACT_HELD_US: Final = HOUR_US  # what the cloud refused, or is too old to take, is offered again
 
 # --- Deltas: what sites did to cards, on its way to all of them. ---
-DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, a fold of 2 ms at a gate; a tenth of it compressed
+DELTA_BATCH_BYTES_MAX: Final = 512 * KIB  # canonical: 1,300 rows, 3 to 4 ms of a gate's time; a tenth of it compressed
+DELTA_PACK_BYTES: Final = 4 * MIB  # of batches that a gate keeps: so much a start holds while it counts them again
+DELTA_PACKS_MAX: Final = 256  # 1 GiB: of small fleets all that the replay window asks for, of the busiest two days
+OVERLAY_CHECKPOINT_BATCHES: Final = 4_000  # as long as a start may take to count them again: four seconds
+OVERLAY_NOTED_US: Final = MINUTE_US  # an idle fleet's overlay is noted as current that often: 250 KB a day
+LABELS_AT_ONCE: Final = 16  # posted in the cloud, applied between two decisions: half a millisecond
+OVERLAY_CHECKPOINT_ROWS: Final = 500_000  # of those batches: two checkpoints need no more than a half of what is kept
 DELTA_BATCH_AGE_US: Final = 250_000  # a use counts elsewhere within three seconds: a twelfth of them waits here
+DELTA_COMMIT_BATCHES: Final = 4  # in one commit: as many rows as a full frame of decisions may become
+DELTA_AHEAD_US: Final = DAY_US  # of its commit: a gate's clock beyond it would end every window of a card elsewhere
+DELTA_KEPT_US: Final = ANSWERS_AGE_US  # as long as a decision is computed again with what it rested on
+FEATURES_PAUSE_S: Final = 0.05  # between two looks at the log: a fifth of a batch's age
+FEATURES_RETRY_S_MAX: Final = 30.0  # as the archive's: what may pass is looked at again by then
+FEATURES_TRIM_US: Final = HOUR_US  # batches that are older than they are kept for are let go that often
+FEATURES_STALLED_US: Final = 2 * MINUTE_US  # a step takes milliseconds, a broker's longest commit 20 s
+FEATURES_ROWS_MAX: Final = 200_000  # states of a card at one origin that a memory holds: 200 MiB
+FEATURES_SNAPSHOT_CARDS_MAX: Final = CARDS_MAX  # of one site: as many as its window holds; 100 MiB
+FEATURES_CARD_AGE_S: Final = 400 * 24 * 60 * 60  # untouched: beyond every window and any dispute
+FEATURES_SNAPSHOTS_MAX: Final = 2  # made at a time: seconds of a core each, which deltas need, too
+FEATURES_READ_CARDS: Final = 512  # of a store at a time: half a megabyte
+DELTAS_WAIT_S: Final = 25.0  # a reader without news is told so before proxies cut it off, which they do at 30 to 60
+DELTAS_WAITING_MAX: Final = 2_048  # readers that wait at a time; a CDN makes one of a thousand
 
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about

@@ -20,6 +20,9 @@ MetricName = Literal[
     "tidegate_epoch",
     "tidegate_clock_behind_seconds",
     "tidegate_mode",
+    "tidegate_deltas_total",
+    "tidegate_overlay_version",
+    "tidegate_overlay_age_seconds",
 ]
 MEANINGS: Final[dict[MetricName, str]] = {
     "tidegate_decisions_total": "Decisions made and durable, by outcome.",
@@ -39,6 +42,9 @@ MEANINGS: Final[dict[MetricName, str]] = {
     "tidegate_epoch": "Number of the journal's epoch, by why it began: restored and damaged are alarms.",
     "tidegate_clock_behind_seconds": "How far the machine's clock is behind the highest time seen.",
     "tidegate_mode": "Mode of the latest decision: 0 fresh, 1 aging, 2 stale, 3 blind.",
+    "tidegate_deltas_total": "Batches of what other sites did to cards that were counted.",
+    "tidegate_overlay_version": "How far the site knows what others did: all versions before this one; 0: nothing.",
+    "tidegate_overlay_age_seconds": "Time since what the site knows of others was so; without it: nothing is known.",
 }
 STAGES: Final = ("verify", "decide", "journal", "total")
 LATENCY_BUCKETS_S: Final = (

@@ -47,6 +47,8 @@ class Kind(IntEnum):
     TAIL_CUT = 24
     RANGE_LOST = 25
     POLICY_ACTIVATED = 26
+    OVERLAY_APPLIED = 27
+    OVERLAY_DROPPED = 28
 
 
 FEATURE_SLOTS: Final = 40

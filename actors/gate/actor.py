@@ -23,6 +23,7 @@ import uvicorn
 from actors.gate.activation import Activator
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
+from actors.gate.intake import Intake, overlay_answer
 from actors.gate.kernels import warm
 from actors.gate.orders import Orders
 from actors.gate.replay import Replay, told
@@ -38,7 +39,7 @@ from actors.scorer.shelf import Shelf
 from actors.uplink.disk import PosixFile
 from actors.uplink.standing import STANDING_FILE, seen
 from tidegate.clock import Clock, EventClock, SystemClock
-from tidegate.errors import BundleError, NotFoundError, SettingsError, TemporaryError
+from tidegate.errors import BundleError, NotFoundError, NotReadyError, SettingsError, TemporaryError
 from tidegate.ids import RecordId
 from tidegate.limits import DOOR_CLOSE_S_MAX, DOOR_TAKEN_S_MAX, GATE_RESTART_DELAY_S
 from tidegate.settings import SiteSettings
@@ -163,6 +164,7 @@ class GateHost:
         application = getattr(importlib.import_module(module), name)
         self.application = application(self._service, keys, tuple(self._settings.door.origins))
         self._upkeep: Upkeep | None = None
+        self._intake: Intake | None = None
         self._tending: tuple[asyncio.Task[None], ...] = ()
         self._restarts = False
 
@@ -199,6 +201,7 @@ class GateHost:
         checkpoints = PosixDisk(self._folder / "window")
         self._upkeep = Upkeep(gate=gate, committer=committer, disk=checkpoints, tideline=self._tideline)
         self._service.checks_with(self._replayed)
+        self._intake = Intake(gate=gate, committer=committer, packs=self._orders.packs())
         activator = Activator(gate=gate, committer=committer, orders=self._orders)
         self._service.opened(gate, committer, load=self._shelf.load, activator=activator)
         self._tending = (self._keep(self._upkeep.run()), self._keep(self._service.reasons.run()))
@@ -279,6 +282,24 @@ class GateHost:
         with contextlib.suppress(OSError):  # the log may lie on the very disk that failed
             sys.stderr.write(f"tidegate: {why}; the gate restarts from what is durable\n")
             sys.stderr.flush()
+
+    async def overlay(self) -> dict[str, Any]:
+        """Return what the site knows of others."""
+        self._ready_intake()
+        return overlay_answer(self._service.gate)
+
+    async def take_deltas(self, since: int, until: int, wire: bytes) -> dict[str, Any]:
+        """Count a batch of what other sites did, and return what the site knows of them; see `Intake.take`."""
+        return await self._ready_intake().take(since=since, until=until, wire=wire)
+
+    async def nothing_came(self, version: int) -> dict[str, Any]:
+        """Note that the cloud has nothing from `version` on; see `Intake.nothing_came`."""
+        return await self._ready_intake().nothing_came(version)
+
+    def _ready_intake(self) -> Intake:
+        if self._intake is None or self._service.why_not_ready is not None:
+            raise NotReadyError(f"the site isn't ready: {self._service.why_not_ready}")
+        return self._intake
 
     def status(self) -> str | None:
         """Return why the site isn't ready, or None; `stopped` is what no restart mends."""

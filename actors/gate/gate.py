@@ -9,16 +9,19 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from actors.gate.applied import Applied
 from actors.gate.deadline import Deadline
 from actors.gate.judge import Basis, Conditions, fingerprint_of, forced, judge, never
-from actors.gate.state import ENTITY_OF, First, State, count_brakes, count_label, find_first, key_of
+from actors.gate.state import ENTITY_OF, First, State, count_brakes, count_label, find_first, key_of, lay_over
 from actors.journal.journal import Journal
 from actors.journal.log import Item
 from actors.window.window import Evicted, Window
 from tidegate.clock import EventClock, SteadyClock, microseconds
 from tidegate.decided import Decided, answer
 from tidegate.decision import Mark
+from tidegate.deltas import Deltas, Label
 from tidegate.errors import ConflictError, DeadlineError, FieldError, InvalidError, NotFoundError, NotReadyError
+from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.limits import DAY_US, EVENT_STEP_US_MAX, OCCURRED_AHEAD_US_MAX, OCCURRED_BEHIND_US_REFUSED
 from tidegate.lists import ListIndex
@@ -55,6 +58,8 @@ class Tally:
     legit_labels: int = 0
     mode: int = 0
     sandbox: int = 0
+    deltas: int = 0
+    delta_rows: int = 0
 
 
 class Gate:
@@ -214,7 +219,7 @@ class Gate:
         if self.failed is not None:
             raise NotReadyError(f"the gate has stopped: {self.failed}")
 
-    def _first(self, key: np.uint64, request: PaymentRequest | LabelRequest) -> First | None:
+    def _first(self, key: np.uint64, request: PaymentRequest) -> First | None:
         return find_first(self._state.answers, self.journal, key, request.merchant, request.transaction_id)
 
     def label(self, request: LabelRequest) -> tuple[dict[str, Any], int]:
@@ -225,14 +230,17 @@ class Gate:
             InvalidError: it became known in the future.
             ConflictError: the label's id was used with another body.
         """
+        return self._take_label(label_values(request))
+
+    def _take_label(self, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
         self._must_run()
-        values = label_values(request)
         known = self._state.labels.knows(values)
         if known is None:
             raise _conflict("label_id")
         if known:
             return label_answer(values, replayed=True), self.journal.last_pos
-        first = self._first(key_of(request.merchant, request.transaction_id), request)
+        payment = (values["merchant"], values["transaction_id"])
+        first = find_first(self._state.answers, self.journal, key_of(*payment), *payment)
         if first is None:
             raise NotFoundError(
                 "this site has no decision on that payment: send the label to the site that decided it",
@@ -244,7 +252,8 @@ class Gate:
         if values["known_us"] > now_us + ahead_us:
             told = "a minute" if self._source is None else f"{EVENT_STEP_US_MAX // DAY_US} days"
             raise _invalid("known_at", f"more than {told} ahead of the site's clock: nothing later could correct it")
-        items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(values))]
+        receipt = values | label_effect(first.decided, self._state.labels.effect(values))
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.LABEL_RECEIVED, event_body(receipt))]
         record = self.journal.append(items, now_us)[-1][1]
         self._note_clock()
         self._apply(values, first.decided, now_us)
@@ -290,6 +299,59 @@ class Gate:
         self._state.lists = told
         return record.pos
 
+    def take_posted(self, label: Label) -> bool:
+        """Apply a label that was posted in the cloud as the gate's own; return whether it is one for this gate.
+
+        One for another site's payment is passed over, as are one that can't be and one whose id is taken.
+
+        Raises:
+            NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
+        """
+        values = label._asdict()
+        del values["taken_us"]
+        try:
+            self._take_label(values)
+        except (NotFoundError, ConflictError, InvalidError):
+            return False
+        return True
+
+    def take_deltas(self, batch: Deltas, *, since: int, until: int) -> int:
+        """Read what other sites did, too, from the next decision on; return the position that must be durable for it.
+
+        The batch holds versions from `since` on and before `until`. What lies between the overlay and `since` is lost
+        to it, and what rests on it says so. Labels in it aren't applied: `take_posted` does that.
+
+        Raises:
+            InvalidError: versions that the overlay has already; nothing was changed.
+            NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
+        """
+        reached, now_us = self.window.overlay.reached, self.now_us()
+        if not reached.version <= since < until:
+            raise _invalid("version", f"the overlay is at {reached.version}: give what begins there")
+        as_of_us = max(reached.as_of_us, min(int(batch.rows["time_us"].max()), now_us))
+        return self._lay(Applied(since, until, batch.sha256, as_of_us, len(batch.rows)), batch)
+
+    def nothing_came(self) -> int:
+        """Note that the cloud has nothing newer than the overlay; return the position that must be durable for it."""
+        version = self.window.overlay.reached.version
+        return self._lay(Applied(version, version, "", self.now_us(), 0), None)
+
+    def _lay(self, applied: Applied, batch: Deltas | None) -> int:
+        self._must_run()
+        items = [*self._clock_items(), (Lane.EVENTS, Kind.OVERLAY_APPLIED, event_body(applied.values()))]
+        record = self.journal.append(items, self.now_us())[-1][1]
+        self._note_clock()
+        lay_over(self.window, batch, applied, Origin(self._site, self._gate, self.epoch))
+        self.tally.deltas += batch is not None
+        self.tally.delta_rows += applied.rows
+        return record.pos
+
+    def drop_overlay(self, why: str) -> None:
+        """Forget other sites: what was counted can't be counted again at a start; they are asked for anew."""
+        self.journal.append([(Lane.EVENTS, Kind.OVERLAY_DROPPED, event_body({"why": why}))], self.now_us())
+        self.journal.commit()
+        self.window.drop_overlay()
+
     def answer(self, decision: Decision) -> dict[str, Any]:
         """Render a decision as it is told."""
         epoch, record, decided, replayed = decision
@@ -328,6 +390,16 @@ def label_values(request: LabelRequest) -> dict[str, Any]:
         "source": request.source,
         "known_us": microseconds(request.known_at),
     }
+
+
+def label_effect(decided: Decided, delta: int) -> dict[str, Any]:
+    """Return what a receipt says of the card that it changed, for who has no decisions at hand; empty: it changed none.
+
+    An answer that a test card forced counts nowhere.
+    """
+    if not delta or decided.marks & Mark.SANDBOX:
+        return {}
+    return {"card": decided.card, "feature_us": decided.feature_us, "delta": delta}
 
 
 def label_answer(values: dict[str, Any], *, replayed: bool) -> dict[str, Any]:

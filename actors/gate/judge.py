@@ -138,12 +138,12 @@ def left_out_reasons(marks: int) -> tuple[int, ...]:
     return tuple(number for mark, number in LEFT_OUT.items() if marks & mark)
 
 
-def force(basis: Basis, request: PaymentRequest, card: TestCard) -> Finding:
+def force(basis: Basis, request: PaymentRequest, card: TestCard, overlay_version: int) -> Finding:
     """Return what a test card forces: no state is read or changed, so it spoils no count of real cards."""
     verdict = Verdict(card.outcome, (*card.reasons, _SANDBOX))
     modes = Modes(*(card.mode if part in card.parts else Mode.FRESH for part in Modes._fields))
     assessment = Assessment(0.0, card.probability, card.score)
-    return _finding(basis, assessment, verdict, modes, _bearer(basis, request), Mark.SANDBOX)
+    return _finding(basis, overlay_version, assessment, verdict, modes, _bearer(basis, request), Mark.SANDBOX)
 
 
 def find(
@@ -152,6 +152,7 @@ def find(
     vector: Vector,
     *,
     now_us: int,
+    overlay_version: int,
     system: tuple[int, ...],
     braked: Callable[[int], int],
     pressed: Callable[[], bool] = never,
@@ -185,7 +186,7 @@ def find(
         system=system,
     )
     verdict, suppressed, held = policy.conclude(facts)
-    return _finding(basis, assessment, verdict, modes, bearer, marks, matched, suppressed, held)
+    return _finding(basis, overlay_version, assessment, verdict, modes, bearer, marks, matched, suppressed, held)
 
 
 def _listed(lists: ListIndex, request: PaymentRequest, now_us: int) -> list[Listed]:
@@ -199,6 +200,7 @@ def _bearer(basis: Basis, request: PaymentRequest) -> Liability:
 
 def _finding(  # noqa: PLR0913, PLR0917 - all that a finding tells
     basis: Basis,
+    overlay_version: int,
     assessment: Assessment,
     verdict: Verdict,
     modes: Modes,
@@ -220,7 +222,7 @@ def _finding(  # noqa: PLR0913, PLR0917 - all that a finding tells
         bundle=basis.scorer.bundle.id,
         config=basis.config,
         lists_version=basis.lists.version,
-        overlay_version=0,
+        overlay_version=overlay_version,
         marks=marks,
         policy=policy.id,
         liability=bearer,
@@ -252,7 +254,7 @@ def judge(  # noqa: PLR0913 - all that a decision rests on
     `wanted` and `occurred_us` follow from the request; whoever calls has them already.
     """
     feature_us, features = clamp_feature_time(now_us, occurred_us), _NO_FEATURES
-    card = forced(request.card, basis.settings)
+    card, overlay = forced(request.card, basis.settings), window.overlay.reached
     if card is None:
         known = window.knows(request.card)
         vector = window.observe(
@@ -264,9 +266,18 @@ def judge(  # noqa: PLR0913 - all that a decision rests on
         )
         features = vector.tobytes()
         system = system_reasons(conditions, known=known, late=feature_us != occurred_us)
-        found = find(basis, request, vector, now_us=now_us, system=system, braked=brakes.closed, pressed=pressed)
+        found = find(
+            basis,
+            request,
+            vector,
+            now_us=now_us,
+            overlay_version=overlay.version,
+            system=system,
+            braked=brakes.closed,
+            pressed=pressed,
+        )
     else:
-        found = force(basis, request, card)
+        found = force(basis, request, card, overlay.version)
     return Decided(
         request.transaction_id,
         request.merchant,
@@ -283,7 +294,7 @@ def judge(  # noqa: PLR0913 - all that a decision rests on
         occurred_us,
         wanted,
         feature_us,
-        now_us,  # features as of
+        min(overlay.as_of_us, now_us) if overlay.version else now_us,
         FINGERPRINT,
         features,
         *found,

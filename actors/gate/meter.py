@@ -168,6 +168,13 @@ class _GateReadings(Collector):
         labels.add_metric(["legit"], tally.legit_labels)
         yield labels
         yield GaugeMetricFamily(*_meaning("tidegate_cards"), len(gate.window.cards))
+        reached = gate.window.overlay.reached
+        yield _counter("tidegate_deltas_total", tally.deltas)
+        yield GaugeMetricFamily(*_meaning("tidegate_overlay_version"), reached.version)
+        age = GaugeMetricFamily(*_meaning("tidegate_overlay_age_seconds"))
+        if reached.version:
+            age.add_metric([], (gate.now_us() - reached.as_of_us) / SECOND_US)
+        yield age
         yield GaugeMetricFamily(*_meaning("tidegate_journal_used_ratio"), gate.journal.used_ratio)
         epoch = GaugeMetricFamily(*_meaning("tidegate_epoch"), labels=["reason"])
         epoch.add_metric([gate.state.epoch_began], gate.journal.epoch_index)

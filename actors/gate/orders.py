@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from actors.gate.packs import Packs
 from actors.journal.ports import Disk
 from tidegate.errors import NotFoundError, SettingsError
 from tidegate.limits import LISTS_KEPT, LISTS_KEPT_SMALL, LISTS_KEPT_SMALL_BYTES
@@ -26,6 +27,10 @@ class Orders:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+
+    def packs(self) -> Packs:
+        """Return the deltas that were counted here; who writes needs one of its own."""
+        return Packs(self._disk)
 
     def policy(self) -> Activation | None:
         """Return the policy that was last made the site's own, or None.

@@ -25,7 +25,8 @@ from tidegate.decided import Decided, request_body
 from tidegate.decision import REASONS, Mark, Source
 from tidegate.errors import NotFoundError
 from tidegate.features.declarations import FINGERPRINT
-from tidegate.ids import BundleId, RecordId
+from tidegate.frames import Origin
+from tidegate.ids import BundleId, GateId, RecordId, SiteId
 from tidegate.payment import PaymentRequest
 from tidegate.policy.active import DERIVED, active_of
 from tidegate.records import Kind, Lane, Record
@@ -113,12 +114,15 @@ class Replay:
         basis, old = self._basis(state), self.decided
         request = PaymentRequest.model_validate(request_body(old), strict=False)
         if (card := forced(old.card, basis.settings)) is not None:
-            return Replayed(differences(old, old._replace(**force(basis, request, card)._asdict())), 1)
+            return Replayed(
+                differences(old, old._replace(**force(basis, request, card, old.overlay_version)._asdict())), 1
+            )
         found = find(
             basis,
             request,
             np.frombuffer(old.features, np.float32),
             now_us=self._record.time_us,
+            overlay_version=old.overlay_version,
             system=tuple(number for number in old.reasons if _given(number)),
             braked=lambda _: old.rules_braked,
             pressed=self._left_out,
@@ -177,10 +181,17 @@ class Replay:
                 "features can't be computed again; --stored judges what was stored"
             )
         state = new_state(settings, checkpoint)
-        replay, count = Rebuild(state, self._reader, epoch_index=self._epoch_index), 0
+        origin = Origin(SiteId(self._wanted.site), GateId(self._wanted.gate), self._wanted.epoch)
+        replay = Rebuild(state, self._reader, epoch_index=self._epoch_index, origin=origin, packs=self._orders.packs())
+        count = 0
         for piece in self._before() if window else self._said.values():
             replay.take(piece)
             count += len(piece.rows) if isinstance(piece, Columns) else 1
+        if replay.lost:
+            raise NotFoundError(
+                f"{self._wanted}: {replay.lost}; its features can't be computed again without, --stored judges what "
+                "was stored"
+            )
         return state, count
 
     def _settings(self) -> SiteSettings:

@@ -11,6 +11,7 @@ from actors.gate.activation import Activator
 from actors.gate.committer import Committer, Told
 from actors.gate.deadline import Deadline, Pace
 from actors.gate.gate import Decision, Gate
+from actors.gate.intake import overlay_answer
 from actors.gate.meter import Meter
 from actors.gate.reasons import LoadBundle, Reasons
 from tidegate.bundle import Bundle
@@ -250,6 +251,7 @@ class Service:
             "config": decided.config,
             "policy": decided.policy,
             "lists": decided.lists_version,
+            "overlay": decided.overlay_version,
             "features": decided.feature_fingerprint,
         }
         return {**self.gate.answer(decision), "request": request_body(decided), "versions": versions}
@@ -352,6 +354,7 @@ class Service:
             "config": basis.config,
             "cards": len(gate.window.cards),
             "terminals": len(gate.window.terminals),
+            "overlay": overlay_answer(gate),
             "journal": {"durable_pos": gate.journal.durable_pos, "heads": heads, "rung": rung},
             "offline_approvals": gate.offline_approvals,
             "tide": self._tide(),

@@ -7,6 +7,7 @@ from typing import Any, Final
 from actors.gate.gate import Gate
 from actors.gate.judge import Basis
 from actors.gate.orders import Orders
+from actors.gate.packs import Packs
 from actors.gate.state import Rebuild, State, new_state
 from actors.gate.tideline import Tideline
 from actors.journal.journal import Bounds, Journal
@@ -19,6 +20,7 @@ from actors.window.window import WindowCopy
 from tidegate.bundle import Manifest
 from tidegate.clock import Clock, EventClock, SteadyClock
 from tidegate.errors import JournalFormatError
+from tidegate.frames import Origin
 from tidegate.ids import Entropy, GateId, SiteId
 from tidegate.limits import CHECKPOINTS_KEPT, REPLAY_WINDOW_US
 from tidegate.lists import ListIndex
@@ -68,13 +70,14 @@ def line_of(tideline: Tideline | None, checkpoints: Disk, epoch: str, now_us: in
     return Line(tideline.committed(), now_us - REPLAY_WINDOW_US, oldest)
 
 
-def rebuild(journal: Journal, checkpoint: Checkpoint | None, settings: SiteSettings) -> State:
-    """Return the gate's state as it was after the last durable record."""
+def rebuild(journal: Journal, checkpoint: Checkpoint | None, settings: SiteSettings, packs: Packs) -> tuple[State, str]:
+    """Return the gate's state as it was after the last durable record, and why its overlay couldn't be made again."""
     state = new_state(settings, checkpoint)
-    replay = Rebuild(state, journal, epoch_index=journal.epoch_index)
+    origin = Origin(SiteId(settings.site), GateId(settings.gate), journal.epoch)
+    replay = Rebuild(state, journal, epoch_index=journal.epoch_index, origin=origin, packs=packs)
     for piece in journal.columns_all():
         replay.take(piece)
-    return state
+    return state, replay.lost
 
 
 def _announce(gate: Gate) -> None:
@@ -139,7 +142,7 @@ def open_gate(  # noqa: PLR0913 - all that a gate stands on
         disk=journal_disk, owner=owner, clock=clock, entropy=entropy, bounds=bounds, witness=witness
     )
     checkpoint = load_checkpoint(checkpoint_disk, journal.epoch, through_pos=journal.durable_pos)
-    state = rebuild(journal, checkpoint, settings)
+    state, lost = rebuild(journal, checkpoint, settings, orders.packs())
     policy, lists = _policy_in_force(state, orders, scorer.bundle.manifest), _lists_in_force(state, orders)
     gate = Gate(
         basis=Basis(settings, settings.fingerprint, scorer, lists, policy),
@@ -148,5 +151,7 @@ def open_gate(  # noqa: PLR0913 - all that a gate stands on
         clock=SteadyClock(clock, floor_us=recovery.last_time_us),
         source=clock if isinstance(clock, EventClock) else None,
     )
+    if lost:
+        gate.drop_overlay(lost)
     _announce(gate)
     return gate, recovery

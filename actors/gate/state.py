@@ -6,7 +6,9 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from actors.gate.answers import Answers, identity
+from actors.gate.applied import Applied
 from actors.gate.labels import Labels
+from actors.gate.packs import Packs
 from actors.gate.places import Places
 from actors.journal.layout import located
 from actors.journal.log import Entry
@@ -16,6 +18,9 @@ from actors.window.checkpoint import Checkpoint
 from actors.window.window import Evicted, Window
 from tidegate.decided import Decided
 from tidegate.decision import Mark, Outcome
+from tidegate.deltas import ROW, Deltas
+from tidegate.errors import NotFoundError
+from tidegate.frames import Origin
 from tidegate.ids import EpochId
 from tidegate.limits import ANSWERS_GENERATIONS
 from tidegate.lists import ListsActivation
@@ -102,10 +107,14 @@ class Rebuild:
     Decisions of older epochs are only indexed: their answers stand. Own feature state begins anew with an epoch.
     """
 
-    def __init__(self, state: State, records: Records, *, epoch_index: int) -> None:
+    def __init__(self, state: State, records: Records, *, epoch_index: int, origin: Origin, packs: Packs) -> None:
         self.state = state
+        self.lost = ""
+        """Why the overlay can't be made again from some record on; nothing more is counted in it then."""
         self._records = records
         self._epoch_index = epoch_index
+        self._origin = origin
+        self._packs = packs
 
     def take(self, piece: Columns | Entry) -> None:
         """Apply the next piece of the journal, all epochs in order."""
@@ -160,8 +169,25 @@ class Rebuild:
             case Kind.CARD_EVICTED | Kind.TERMINAL_EVICTED:
                 if record.pos > self.state.window_pos:
                     self.state.window.evict(Evicted(ENTITY_OF[record.kind], str(record.values()["token"])))
+            case Kind.OVERLAY_APPLIED | Kind.OVERLAY_DROPPED:
+                if record.pos > self.state.window_pos:
+                    self._overlay(record)
             case _:
                 self._say(record)
+
+    def _overlay(self, record: Record) -> None:
+        """Count other sites' deltas as they were counted, or forget them as they were forgotten."""
+        if record.kind is Kind.OVERLAY_DROPPED:
+            self.lost = ""
+            self.state.window.drop_overlay()
+        elif not self.lost:
+            applied = Applied.of(record.values())
+            try:
+                batch = self._packs.get(applied.until, applied.sha256) if applied.sha256 else None
+            except NotFoundError as error:
+                self.lost = error.message
+            else:
+                lay_over(self.state.window, batch, applied, self._origin)
 
     def _say(self, record: Record) -> None:
         state = self.state
@@ -210,6 +236,12 @@ class Rebuild:
         first = find_first(self.state.answers, self._records, key, merchant, transaction)
         if first is not None:
             count_label(self.state.window, first.decided, record.time_us, delta)
+
+
+def lay_over(window: Window, batch: Deltas | None, applied: Applied, own: Origin) -> None:
+    """Count a batch in the overlay, but for the rows of the gate's own epoch: it has counted them itself."""
+    overlay = window.overlay
+    overlay.apply(np.zeros(0, ROW) if batch is None else batch.but(own), applied.reached(overlay.reached))
 
 
 def count_brakes(state: State, decided: Decided, now_us: int) -> None:

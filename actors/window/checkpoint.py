@@ -7,13 +7,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from actors.window.overlay import Reached
 from actors.window.table import HOLDER, Table
 from actors.window.window import Window, WindowCopy
 from tidegate.errors import JournalFormatError
 from tidegate.features.declarations import FINGERPRINT
 
-MAGIC: Final = b"TGCP0002"
-_LENGTHS: Final = 5
+MAGIC: Final = b"TGCP0003"
+_LENGTHS: Final = {b"TGCP0002": 5, MAGIC: 7}
+"""Parts of each format that is read: an index and two a table. The second has no overlay, which is empty then."""
+_TABLES_BEFORE: Final = 4
 _DIGEST_BYTES: Final = 32
 
 
@@ -36,8 +39,11 @@ def encode(epoch: str, pos: int, copy: WindowCopy) -> bytes:
         "terminals_max": copy.terminals_max,
         "card_uses": copy.cards.uses,
         "terminal_uses": copy.terminals.uses,
+        "overlay": copy.overlay.reached._asdict(),
+        "overlay_uses": copy.overlay.cards.uses,
     }
-    parts = [json.dumps(index, sort_keys=True).encode(), *copy.cards.bytes(), *copy.terminals.bytes()]
+    tables = (copy.cards, copy.terminals, copy.overlay.cards)
+    parts = [json.dumps(index, sort_keys=True).encode(), *(part for table in tables for part in table.bytes())]
     whole = b"".join([MAGIC, *(len(part).to_bytes(8, "little") for part in parts), *parts])
     return whole + hashlib.sha256(whole).digest()
 
@@ -49,7 +55,7 @@ def decode(data: bytes) -> Checkpoint:
         JournalFormatError: it is damaged, of an unknown version, or of another feature kernel.
     """
     whole, digest = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
-    if hashlib.sha256(whole).digest() != digest or not data.startswith(MAGIC):
+    if hashlib.sha256(whole).digest() != digest or data[: len(MAGIC)] not in _LENGTHS:
         raise JournalFormatError("checkpoint: damaged or of an unknown version; it is rebuilt from the journal")
     index, *tables = _parts(whole)
     told: dict[str, Any] = json.loads(bytes(index))
@@ -59,11 +65,14 @@ def decode(data: bytes) -> Checkpoint:
     window = Window(cards_max=told["cards_max"], terminals_max=told["terminals_max"])
     _fill(window.cards, tables[0], tables[1], told["card_uses"])
     _fill(window.terminals, tables[2], tables[3], told["terminal_uses"])
+    if len(tables) > _TABLES_BEFORE:
+        _fill(window.overlay.cards, tables[4], tables[5], told["overlay_uses"])
+        window.overlay.go_on(Reached(**told["overlay"]))
     return Checkpoint(epoch=told["epoch"], pos=told["pos"], window=window)
 
 
 def _parts(whole: memoryview) -> list[memoryview]:
-    at, parts = len(MAGIC) + 8 * _LENGTHS, []
+    at, parts = len(MAGIC) + 8 * _LENGTHS[bytes(whole[: len(MAGIC)])], []
     for place in range(len(MAGIC), at, 8):
         length = int.from_bytes(whole[place : place + 8], "little")
         parts.append(whole[at : at + length])

@@ -5,7 +5,9 @@ the dictionary beside them only finds them fast.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +17,6 @@ from tidegate.limits import TOKEN_BYTES_MAX
 MISSING: Final = -1
 HOLDER: Final = np.dtype([("token", f"S{TOKEN_BYTES_MAX}"), ("used", "<i8")])
 """Whose slot it is, empty where nobody's, and the number of its latest use."""
-_NOBODY: Final = np.zeros((), HOLDER)[()]
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
 
@@ -27,6 +28,7 @@ class Table:
         self.state = state
         self.holders: Rows = np.zeros(len(state), HOLDER)
         self._used = self.holders["used"]
+        self._bytes = tuple(rows.view(np.uint8).reshape(len(rows), rows.itemsize) for rows in (state, self.holders))
         self._slot: OrderedDict[str, int] = OrderedDict()
         self._free: list[int] = []
         self._next = 0
@@ -68,26 +70,65 @@ class Table:
         self._used[slot] = self._uses
         return slot
 
+    def use_all(self, tokens: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+        """Use many tokens that differ, no more than the bound: those that are held, in order, then the others.
+
+        Returns the slots of all, and which ones are new; for their sake the least recently used others were forgotten.
+        """
+        get, recent = self._slot.get, self._slot.move_to_end
+        slots = {token: get(token, MISSING) for token in tokens}
+        held = {token: slot for token, slot in slots.items() if slot != MISSING}
+        fresh = [token for token, slot in slots.items() if slot == MISSING]
+        for token in held:
+            recent(token)
+        self._put_aside(held.values())
+        places = self._places(len(fresh))
+        self.holders["token"][places] = [token.encode("ascii") for token in fresh]
+        new = dict(zip(fresh, places, strict=True))
+        self._slot.update(new)
+        order = [*held.values(), *places]
+        self._used[order] = np.arange(self._uses + 1, self._uses + len(order) + 1)
+        self._uses += len(order)
+        return held | new, fresh
+
+    def _places(self, count: int) -> list[int]:
+        """Return slots that nobody holds, their rows empty: first those of tokens that have to go."""
+        overdue = max(len(self._slot) + count - self.bound, 0)
+        places = [self._slot.pop(token) for token in list(islice(self._slot, overdue))]
+        self._put_aside(places)
+        for rows in self._bytes:
+            rows[places] = 0
+        return places + [self._free_slot() for _ in range(count - overdue)]
+
+    def _put_aside(self, slots: Iterable[int]) -> None:
+        if self._copy is not None:
+            for slot in slots:
+                self._copy.put_aside(slot)
+
     def evict(self, token: str) -> None:
         """Forget a token and its state; one that isn't held changes nothing."""
         slot = self.change(token)
         if slot == MISSING:
             return
         del self._slot[token]
-        self.state[slot : slot + 1] = 0
-        self.holders[slot] = _NOBODY
+        for rows in self._bytes:
+            rows[slot] = 0
         heappush(self._free, slot)
 
     def _add(self, token: str) -> int:
         """Give a token the lowest free slot; there must be room."""
-        if self._free:
-            slot = heappop(self._free)
-            if self._copy is not None:
-                self._copy.put_aside(slot)
-        else:
-            slot, self._next = self._next, self._next + 1
+        slot = self._free_slot()
         self.holders["token"][slot] = token.encode("ascii")
         self._slot[token] = slot
+        return slot
+
+    def _free_slot(self) -> int:
+        """Take the lowest slot that is free."""
+        if not self._free:
+            self._next += 1
+            return self._next - 1
+        slot = heappop(self._free)
+        self._put_aside((slot,))
         return slot
 
     def copy(self) -> "TableCopy":

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from actors.window.overlay import Overlay, OverlayCopy
 from actors.window.table import MISSING, Table, TableCopy
 from tidegate.features import kernel
 from tidegate.features.state import empty_cards, empty_terminals
@@ -26,17 +27,20 @@ class Evicted(NamedTuple):
 
 
 class Window:
-    """Feature state of one site; tables of fixed size, 1.1 KiB a card and 0.4 KiB a terminal."""
+    """Feature state of one site; tables of fixed size: 1.1 KiB a card here and elsewhere each, 0.4 KiB a terminal."""
 
     def __init__(self, *, cards_max: int, terminals_max: int) -> None:
         self.cards = Table(empty_cards(cards_max))
         self.terminals = Table(empty_terminals(terminals_max))
+        self.overlay = Overlay(cards_max)
+        self._scratch = empty_cards(1)
         self._terminal_hash: dict[str, int] = {}
         self._vector: Vector = np.zeros(FEATURE_SLOTS, np.float32)
 
     def knows(self, card: str) -> bool:
-        """Tell whether the window holds a card's history."""
-        return self.cards.find(card) != MISSING
+        """Tell whether a card's history is at hand: what it did here, or all that it did elsewhere."""
+        held = self.cards.find(card) != MISSING
+        return self.overlay.knows(card, held=held) if self.overlay.begun else held
 
     def overdue(self, card: str, terminal: str) -> tuple[Evicted, ...]:
         """Return what has to be forgotten before this card and terminal can be counted; changes nothing."""
@@ -65,6 +69,9 @@ class Window:
 
         What is `overdue` must have been evicted before.
         """
+        elsewhere = self.overlay.use(card) if self.overlay.begun else MISSING
+        if elsewhere != MISSING:
+            return self._observe_over(elsewhere, card, terminal, now_us, feature_us, amount_minor)
         kernel.observe(
             self.cards.state,
             self.cards.use(card),
@@ -78,6 +85,29 @@ class Window:
         )
         return self._vector
 
+    def _observe_over(
+        self, elsewhere: int, card: str, terminal: str, now_us: int, feature_us: int, amount_minor: int
+    ) -> Vector:
+        kernel.observe_over(
+            self.cards.state,
+            self.cards.use(card),
+            self.overlay.states,
+            elsewhere,
+            self._scratch,
+            self.terminals.state,
+            self.terminals.use(terminal),
+            self._hash(terminal),
+            now_us,
+            feature_us,
+            amount_minor,
+            self._vector,
+        )
+        return self._vector
+
+    def drop_overlay(self) -> None:
+        """Forget all that is known of other sites."""
+        self.overlay = Overlay(self.cards.bound)
+
     def label(self, *, card: str, terminal: str, now_us: int, event_us: int, delta: int) -> None:
         """Count a payment as known fraud (1) or take that back (-1); entities no longer held are left out."""
         card_slot, terminal_slot = self.cards.change(card), self.terminals.change(terminal)
@@ -89,7 +119,9 @@ class Window:
 
     def copy(self) -> "WindowCopy":
         """Begin a copy of the window as it is now."""
-        return WindowCopy(self.cards.bound, self.terminals.bound, self.cards.copy(), self.terminals.copy())
+        return WindowCopy(
+            self.cards.bound, self.terminals.bound, self.cards.copy(), self.terminals.copy(), self.overlay.copy()
+        )
 
 
 class WindowCopy(NamedTuple):
@@ -99,7 +131,9 @@ class WindowCopy(NamedTuple):
     terminals_max: int
     cards: TableCopy
     terminals: TableCopy
+    overlay: OverlayCopy
 
     def step(self) -> bool:
         """Copy one more slice; return whether the copy is whole."""
-        return self.terminals.step(_SLICE_ROWS) and self.cards.step(_SLICE_ROWS)
+        tables = (self.terminals, self.cards, self.overlay.cards)
+        return all(table.step(_SLICE_ROWS) for table in tables)

@@ -185,8 +185,11 @@ def of_room(room: Room, bytes_max: int) -> Finding:
 
 
 def need_bytes(settings: SiteSettings) -> int:
-    """Return what a site takes at most: Ray and code, ids, a window and the copy made for its checkpoint."""
-    window = settings.window.cards_max * CARD.itemsize + settings.window.terminals_max * TERMINAL.itemsize
+    """Return what a site takes at most: Ray and code, ids, a window and the copy made for its checkpoint.
+
+    A card has a row for what it did here, and one for what it did elsewhere.
+    """
+    window = settings.window.cards_max * 2 * CARD.itemsize + settings.window.terminals_max * TERMINAL.itemsize
     return SITE_BASE_BYTES + ANSWERS_BYTES + 2 * window
 
 

@@ -220,6 +220,15 @@ class TideAnswer(BaseModel):
     lanes: dict[str, LaneTideAnswer]
 
 
+class OverlayAnswer(BaseModel):
+    """What a site knows of what other sites did to cards."""
+
+    version: Annotated[int, Field(ge=0, description="all versions of the cloud's log before this one; 0: none yet")]
+    as_of: Annotated[str | None, Field(description="the time up to which it tells of other sites; none: nothing yet")]
+    cards: Annotated[int, Field(description="cards that other sites used, as far as they are held")]
+    whole: Annotated[bool, Field(description="a card that isn't held did nothing elsewhere: nothing was left out")]
+
+
 class SiteAnswer(BaseModel):
     """What a site is and rests on."""
 
@@ -242,6 +251,7 @@ class SiteAnswer(BaseModel):
     config: str
     cards: int
     terminals: int
+    overlay: OverlayAnswer
     journal: JournalAnswer
     offline_approvals: bool
     tide: Annotated[TideAnswer | None, Field(description="none where no cloud is configured, or before it began")]

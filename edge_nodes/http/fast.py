@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from actors.gate.service import Begun, Service, late_by_s
 from edge_nodes.http.protocol import Answer, DoorHttp, Headers, Reply, head_of
-from edge_nodes.http.repeats import Place, batch_says_twice, said_twice, says_twice
+from tidegate.bodies import Place, batch_says_twice, parse, parse_label, refuse_twice, said_twice
 from tidegate.errors import DeadlineError, FieldError, InvalidError, OverloadedError, TidegateError, joined
 from tidegate.keys import Caller, Keyring, Scope
 from tidegate.limits import (
@@ -27,7 +26,7 @@ from tidegate.limits import (
     DEADLINE_MS_MAX,
     INFLIGHT_REQUESTS_MAX,
 )
-from tidegate.payment import LabelRequest, PaymentRequest
+from tidegate.payment import PaymentRequest
 from tidegate.problem import (
     PRIVATE,
     BodyTooLargeError,
@@ -35,8 +34,6 @@ from tidegate.problem import (
     MediaTypeError,
     MistakeError,
     document,
-    invalid,
-    refused,
     render,
 )
 
@@ -48,8 +45,6 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 _LOG: Final = logging.getLogger(__name__)
 _JSON_TYPE: Final = b"application/json"
 _JSON: Final = [(b"content-type", _JSON_TYPE), *PRIVATE]
-_PAYMENT: Final = TypeAdapter(PaymentRequest).validator
-_LABEL: Final = TypeAdapter(LabelRequest).validator
 _HTTP_OK: Final = 200
 _OK: Final = head_of(_HTTP_OK, _JSON)
 _DEADLINE: Final = b"x-deadline-ms"
@@ -132,42 +127,6 @@ def no_deadline(scope: Message) -> None:
         raise InvalidError(f"X-Deadline-Ms: {message}", fields=(FieldError("X-Deadline-Ms", message),))
 
 
-def parse(body: bytes) -> PaymentRequest:
-    """Return the payment that a body asks about.
-
-    Raises:
-        InvalidError: it can't be understood; each field is named.
-    """
-    request: PaymentRequest = _parsed(_PAYMENT, body)
-    return request
-
-
-def parse_label(body: bytes) -> LabelRequest:
-    """Return the label that a body holds.
-
-    Raises:
-        InvalidError: it can't be understood; each field is named.
-    """
-    request: LabelRequest = _parsed(_LABEL, body)
-    return request
-
-
-def _parsed(validator: Any, body: bytes) -> Any:  # noqa: ANN401 - pydantic's compiled validators
-    try:
-        request = validator.validate_json(body)
-    except ValidationError as error:
-        raise invalid(error) from None
-    if says_twice(body, request):
-        _refuse(said_twice(body))
-    return request
-
-
-def _refuse(again: Iterable[Place]) -> None:
-    """Refuse fields that are there again, if any are."""
-    if places := list(again):
-        raise refused((place, "is there more than once; send it once") for place in places)
-
-
 def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
     """Return the payments of a batch, an error in the place of each that can't be understood."""
     try:
@@ -180,7 +139,7 @@ def parse_batch(body: bytes) -> list[PaymentRequest | TidegateError]:
         raise InvalidError(f"decisions: {message}", fields=(FieldError("decisions", message),))
     written = [to_json(item) for item in items]
     again = list(said_twice(body)) if batch_says_twice(body, written) else []
-    _refuse(place for place in again if place == ("decisions",))
+    refuse_twice(place for place in again if place == ("decisions",))
     return [
         _parse_item(index, item, [place[2:] for place in again if place[1] == index])
         for index, item in enumerate(written)
@@ -192,7 +151,7 @@ def _parse_item(index: int, item: bytes, again: list[Place]) -> PaymentRequest |
     if not item.startswith(b"{"):
         return _unfit((FieldError(place, "an object with a payment is expected"),), InvalidError)
     try:
-        _refuse(again)
+        refuse_twice(again)
         return parse(item)
     except InvalidError as error:
         return _unfit(tuple(FieldError(f"{place}.{f.field}", f.message) for f in error.fields), type(error))

@@ -45,6 +45,7 @@ class VersionsAnswer(BaseModel):
     config: str
     policy: str
     lists: int
+    overlay: Annotated[int, Field(description="what other sites did: all versions of their log before this; 0: none")]
     features: str
 
 

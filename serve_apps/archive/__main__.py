@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serve_apps.archive.archive import TOPICS
+from serve_apps.archive.checked import Recomputing, Result, keep
 from serve_apps.archive.consumer import ORDER
 from serve_apps.archive.delta import open_store, opened
 from serve_apps.archive.ports import ArchiveError
 from serve_apps.archive.query import Questions, kept
+from serve_apps.archive.recompute import Recomputed
 from serve_apps.archive.render import FORMATS
 from tidegate.archived import KEPT, Pin
+from tidegate.clock import SystemClock
 from tidegate.errors import TidegateError
 from tidegate.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
 
@@ -37,6 +40,19 @@ def _verify(options: argparse.Namespace) -> int:
         line = f"{each.source}.L{int(each.lane)}  {each.rows:,} rows, {each.first} to {each.last}"
         sys.stdout.write(f"{line}, {each.missing:,} not there yet, {each.repeated:,} repeated\n")
     return 1 if any(each.repeated for each in told) else 0
+
+
+def _recompute(options: argparse.Namespace) -> int:
+    """Compute the features of every decision again; what came of it is kept for the archive's metrics."""
+    whole = Recomputed()
+    for source, told in Recomputing(options.archive, options.version).each():
+        whole = whole.plus(told)
+        line = f"{source}  {told.decisions:,} decisions, {told.compared:,} compared, {told.partly:,} in part"
+        gap = f", not from {told.gap} on: a record before isn't there" if told.gap else ""
+        differ = f", {told.differing:,} differ, first {told.first}" if told.differing else ""
+        sys.stdout.write(f"{line}{gap}{differ}\n")
+    keep(options.archive, Result(SystemClock().now_us(), whole))
+    return 1 if whole.differing else 0
 
 
 def _compact(options: argparse.Namespace) -> int:
@@ -97,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("version", parents=[where], help="name the archive as it is now").set_defaults(run=_version)
     verify = commands.add_parser("verify", parents=[where, pinned], help="count all records; none may be there twice")
     verify.set_defaults(run=_verify)
+    again = commands.add_parser("recompute", parents=[where, pinned], help="compute all served features again")
+    again.set_defaults(run=_recompute)
     compact = commands.add_parser("compact", parents=[where], help="merge small files, remove what is beyond retention")
     compact.set_defaults(run=_compact)
     rejoin = commands.add_parser("rejoin", parents=[where], help="go on with a log that was put back from a copy")

@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve import Application
 
 from serve_apps.archive.app import build
+from serve_apps.archive.checked import kept_result
 from serve_apps.archive.consumer import Consumer
 from serve_apps.archive.delta import Upkeep, open_store
 from serve_apps.archive.service import Service
@@ -53,7 +54,9 @@ class Archive:
         self._service = Service(opening=opening, clock=self._clock, pause=self._over.wait)
         keys = Path(settings.keys)
         keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
-        self._application = build(self._service, keyring, self._clock)
+        self._application = build(
+            self._service, keyring, self._clock, partial(kept_result, Path(settings.data_dir) / FOLDER)
+        )
         self._thread = threading.Thread(target=self._service.run, name="archive")
         self._thread.start()
 

@@ -14,10 +14,12 @@ from ray.serve import Application
 from serve_apps.ingest.app import build
 from serve_apps.ingest.backend import Backend
 from serve_apps.ingest.committer import Committer
+from serve_apps.ingest.desk import Desk, labels_router
 from serve_apps.ingest.identity import identity_router
+from serve_apps.ingest.labels import Labels
 from serve_apps.ingest.registry import Registry
 from serve_apps.ingest.shards import names_of
-from serve_apps.ingest.sqlite import SqliteQuarantine, SqliteRegister
+from serve_apps.ingest.sqlite import SqliteBook, SqliteQuarantine, SqliteRegister
 from serve_apps.plumbing.stream.configured import open_stream
 from tidegate.clock import SystemClock
 from tidegate.cloudsettings import IngestSettings, checked
@@ -35,12 +37,15 @@ class Ingest:
         self._stream = open_stream(settings.log, folder, clock)
         self._register = SqliteRegister(folder / "registry.sqlite")
         self._quarantine = SqliteQuarantine(folder / "quarantine.sqlite")
+        self._book = SqliteBook(folder / "labels.sqlite")
+        self._desk = Desk(Labels(self._stream, self._book, clock), clock)
         registry = Registry(self._register, clock, os.urandom)
         committers = [Committer(self._stream, name, clock) for name in names_of(self._stream, settings.committers)]
         self._backend = Backend(keys=registry, quarantine=self._quarantine, committers=committers, clock=clock)
         keys = Path(settings.keys)
         keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
-        self._application = build(self._backend, keyring, identity_router(registry, keyring, self._backend.meter))
+        beside = identity_router(registry, keyring, self._backend.meter), labels_router(self._desk, keyring)
+        self._application = build(self._backend, keyring, *beside)
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 - Serve's own name, an ASGI application
         """Return what answers."""
@@ -59,7 +64,8 @@ class Ingest:
         """Let go of everything once what is under way has ended; Serve calls it before the replica goes."""
         if hasattr(self, "_backend"):
             self._backend.close()
-            for each in (self._quarantine, self._register, self._stream):
+            self._desk.close()
+            for each in (self._book, self._quarantine, self._register, self._stream):
                 each.close()
 
 

@@ -1,12 +1,12 @@
 """Keys, registry and quarantine in memory: for tests and simulation."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from serve_apps.ingest.ports import Case, Refusal, SiteEntry, SiteKey
 from serve_apps.ingest.sharing import Share, crowding, joined
-from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX, TIDE_REFUSALS_MAX
+from tidegate.limits import LABELS_POSTED_MAX, TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX, TIDE_REFUSALS_MAX
 
 
 class MemoryKeys:
@@ -18,6 +18,25 @@ class MemoryKeys:
     def key(self, key_id: str) -> SiteKey | None:
         """Return a key, revoked or not."""
         return self.of.get(key_id)
+
+
+class MemoryBook:
+    """Labels that were posted."""
+
+    def __init__(self, labels_max: int = LABELS_POSTED_MAX) -> None:
+        self._labels_max = labels_max
+        self._digests: dict[str, bytes] = {}
+
+    def digests(self, label_ids: Collection[str]) -> dict[str, bytes]:
+        """Return what is known of them."""
+        return {name: self._digests[name] for name in label_ids if name in self._digests}
+
+    def note(self, digests: Mapping[str, bytes]) -> None:
+        """Remember labels."""
+        for name, digest in digests.items():
+            self._digests.setdefault(name, digest)
+        for name in list(self._digests)[: -self._labels_max]:
+            del self._digests[name]
 
 
 class MemoryRegister:

@@ -1,6 +1,6 @@
 """What ingest needs beside the stream: whose keys it trusts, and a place for frames that nobody may lose or apply."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol, Self
@@ -121,6 +121,24 @@ class Refusal(NamedTuple):
     last_us: int
     vouched: bool
     """The site has or had this key. Other names are whatever a stranger wrote, and take no room from these."""
+
+
+class Book(Protocol):
+    """Which labels were posted: a digest of each by its id; bounded, and those that came first are forgotten first."""
+
+    def digests(self, label_ids: Collection[str]) -> dict[str, bytes]:
+        """Return the digests of those that are known.
+
+        Raises:
+            TemporaryError: it can't be asked.
+        """
+
+    def note(self, digests: Mapping[str, bytes]) -> None:
+        """Remember labels, durably; ids that are known keep their digest.
+
+        Raises:
+            TemporaryError: it can't be written; nothing of it is remembered.
+        """
 
 
 class Quarantine(Protocol):

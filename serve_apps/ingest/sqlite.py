@@ -1,7 +1,7 @@
-"""Registry and quarantine in SQLite files: every process of ingest on the machine opens them, whoever writes."""
+"""Registry, quarantine and posted labels in SQLite files: any process of ingest opens them, whoever writes."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final
 from serve_apps.ingest.ports import Case, Refusal, SiteEntry, SiteKey
 from serve_apps.ingest.sharing import Share, crowding
 from serve_apps.plumbing.database import Database, Layout
-from tidegate.limits import TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX, TIDE_REFUSALS_MAX
+from tidegate.limits import LABELS_POSTED_MAX, TIDE_CASES_BYTES_MAX, TIDE_CASES_MAX, TIDE_REFUSALS_MAX
 
 _REGISTER: Final = Layout(
     b"TGR1",
@@ -53,6 +53,14 @@ CREATE TABLE IF NOT EXISTS refusals (
 _FORGET: Final = (
     "DELETE FROM refusals WHERE number IN "
     "(SELECT number FROM refusals WHERE vouched = ? ORDER BY last_us DESC, number DESC LIMIT -1 OFFSET ?)"
+)
+_BOOK: Final = Layout(
+    b"TGL1",
+    1,
+    """
+CREATE TABLE labels (
+    label_id TEXT NOT NULL UNIQUE, digest BLOB NOT NULL, number INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
+""",
 )
 _SEQ_BYTES: Final = 8
 """A `seq` may have 64 bits, one more than SQLite's numbers."""
@@ -210,3 +218,32 @@ def _case(row: tuple[int | str | bytes, ...]) -> Case:
         first=int.from_bytes(case.first, "big"),  # type: ignore[arg-type]  # as the file has them
         last=int.from_bytes(case.last, "big"),  # type: ignore[arg-type]  # as above
     )
+
+
+class SqliteBook:
+    """Labels that were posted."""
+
+    def __init__(self, path: Path, labels_max: int = LABELS_POSTED_MAX) -> None:
+        self._file = Database(path, _BOOK)
+        self._labels_max = labels_max
+
+    def digests(self, label_ids: Collection[str]) -> dict[str, bytes]:
+        """Return what is known of them."""
+        found: dict[str, bytes] = {}
+        for name in label_ids:
+            for (digest,) in self._file.rows("SELECT digest FROM labels WHERE label_id = ?", (name,)):
+                found[name] = digest
+        return found
+
+    def note(self, digests: Mapping[str, bytes]) -> None:
+        """Remember labels."""
+        with self._file.change():
+            for name, digest in digests.items():
+                self._file.rows("INSERT OR IGNORE INTO labels (label_id, digest) VALUES (?, ?)", (name, digest))
+            self._file.rows(
+                "DELETE FROM labels WHERE number <= (SELECT max(number) FROM labels) - ?", (self._labels_max,)
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

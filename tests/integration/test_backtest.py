@@ -16,6 +16,8 @@ from actors.journal.disk import PosixDisk
 from actors.scorer.disk import PosixFolder
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
+from serve_apps.archive.__main__ import main as recompute
+from serve_apps.archive.checked import kept_result
 from tests.integration.archiving import archive
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock, rfc3339
@@ -164,6 +166,10 @@ def test_a_backtest_of_the_archive_tells_what_the_sites_own_journal_tells(
     assert own.returncode == 0, own.stderr
     by_journal = _report(settings)
     archive(settings, tmp_path)
+    assert recompute(["recompute", "--archive", str(tmp_path)]) == 0
+    kept = kept_result(tmp_path)
+    assert kept is not None
+    assert (kept.told.compared > 0, kept.told.gap) == (True, "")
 
     done = _backtest(ray_cluster, settings, STRICT, *whole, archived=tmp_path)
 

@@ -1,4 +1,4 @@
-"""A cloud on Ray Serve: sites enrol and send; replicas of ingest and archive are killed under load: each row, once."""
+"""A cloud on Ray Serve: sites enrol and send; replicas are killed under load: each row, once, archived and counted."""
 
 import http.client
 import json
@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -25,9 +27,11 @@ from tests.integration import tides
 from tests.integration.tides import Site
 from tidegate.archived import Kept, restored
 from tidegate.artifacts import Artifact
+from tidegate.deltas import Deltas
 from tidegate.enrolment import enrolment
 from tidegate.history import rows_of
-from tidegate.records import DECISION, Lane
+from tidegate.records import DECISION, HEAD_BYTES, Kind, Lane
+from tidegate.snapshots import Snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180
@@ -77,6 +81,36 @@ class Cloud:
         status, told = self.ask("POST", f"/v1/sites/{name}/enrolment", asked)
         assert status == 200, told
 
+    def bytes(self, path: str) -> tuple[int, str | None, bytes]:
+        """Return a status, where to go on, and a body of features."""
+        context = ssl.create_default_context(cafile=self.authority)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
+        key = (self.folder / "operator.key").read_text()
+        connection.request("GET", f"/v1/features/{path}", headers={"authorization": f"Bearer {key}"})
+        response = connection.getresponse()
+        told = response.status, response.headers.get("tidegate-next"), response.read()
+        connection.close()
+        return told
+
+    def deltas(self) -> list[Deltas]:
+        """Return all batches that the log of deltas has."""
+        found, at = [], "0"
+        while (told := self.bytes(f"deltas?from={at}"))[0] == 200:
+            at = told[1] or ""
+            found.append(Deltas.from_bytes(told[2]))
+        assert told[0] == 204
+        return found
+
+    def until_folded(self) -> None:
+        """Return once all batches of the log are in the states of cards."""
+        deadline = time.monotonic() + ARCHIVED_S
+        while time.monotonic() < deadline:
+            status, told = self.ask("GET", "/v1/features/status")
+            if status == 200 and not told["trouble"] and self.bytes(f"deltas?from={told['next']}")[0] == 204:
+                return
+            threading.Event().wait(0.2)
+        raise AssertionError(told)
+
     def replica(self, application: str) -> int:
         name = f"ray::ServeReplica:{application}".encode()
         found = [pid for pid in members(self.mark, {}) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(name)]
@@ -100,10 +134,36 @@ class Cloud:
         return opened(self.folder / "archive")[table].to_pyarrow_dataset().to_table()
 
 
+def use(site: Site, card: str) -> None:
+    """Journal a decision of which features can be counted, as a gate does."""
+    row = np.zeros(1, DECISION)
+    row["card"], row["terminal"], row["amount_minor"] = card, "till-1", 1_250
+    row["feature_us"] = tides.CLOCK.now_us()
+    site.journal.append([(Lane.DECISIONS, Kind.DECISION, row.tobytes()[HEAD_BYTES:])], tides.CLOCK.now_us())
+    site.journal.commit()
+
+
 def decisions_of(rows: pa.Table) -> list[bytes]:
     """Return archived decisions as their sites journaled them, to the bit."""
     batches = rows.combine_chunks().to_batches()
     return [row.tobytes() for batch in batches for row in rows_of(restored(batch, DECISION.names or ()))]
+
+
+def assert_counted_once(cloud: Cloud, sites: dict[str, Site]) -> None:
+    """Hold that each use and each label is in the log of deltas once, and in the states of the other sites."""
+    cloud.until_folded()
+    posted = {"label_id": "l-1", "merchant": "m-1", "transaction_id": "t-1", "verdict": "fraud", "source": "bank"}
+    for replayed in (False, True):
+        status, told = cloud.ask("POST", "/v1/labels", posted | {"known_at": "2026-11-24T09:30:00Z"})
+        assert (status, told) == (202, posted | {"applied": False, "replayed": replayed})
+    batches = cloud.deltas()
+    assert [label.label_id for batch in batches for label in batch.labels()] == ["l-1"]
+    uses = np.concatenate([batch.of_cards() for batch in batches])
+    assert sorted(uses["site"].tolist()) == [b"s1", b"s1", b"s2"]
+    for (name, site), others in zip(sites.items(), (1, 2), strict=True):
+        status, _, data = cloud.bytes(f"snapshots/{name}/g0/{site.journal.epoch}")
+        made = Snapshot.from_bytes(data)
+        assert (status, made.cards, made.states["day_count"].sum()) == (200, ("card-7",), others)
 
 
 @pytest.fixture
@@ -150,8 +210,14 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
         site.uplink.offer(texts)
         site.uplink.standing.connected = False
     assert cloud.until_archived(1)["trouble"] is None
-    killed = {name: cloud.replica(name) for name in ("ingest", "archive")}
+    killed = {name: cloud.replica(name) for name in ("ingest", "archive", "features")}
+    with ThreadPoolExecutor(1) as waiting:  # nothing of the above can be counted: no log has a batch yet
+        first = waiting.submit(cloud.bytes, "deltas?from=0&live=1")
+        use(sites[0], "card-7")
+        sites[0].until_sent()
+        assert (first.result()[0], len(Deltas.from_bytes(first.result()[2]).rows)) == (200, 1)
     for site in sites:
+        use(site, "card-7")
         site.decide(3_000)
         site.uplink.step()
     for pid in killed.values():
@@ -168,6 +234,7 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
     assert (status, 'tidegate_archive_halted{topic="tidegate.L1"} 0.0' in text) == (200, True)
     assert cloud.ask("GET", "/archive/v1/status", key="tg_nobody")[0] == 401
     assert cloud.ask("GET", "/archive/readyz", key="")[1] == {"ready": True, "why": None}
+    assert_counted_once(cloud, dict(zip(("s1", "s2"), sites, strict=True)))
     cloud.stop()
 
     decisions, events = cloud.archived("decisions"), cloud.archived("events")

@@ -13,12 +13,13 @@ from tidegate.features.kernel import (
     advance_cards,
     advance_terminals,
     clamp_feature_time,
+    fold,
     label,
-    merge_cards,
-    merge_terminals,
     observe,
+    observe_over,
     replay,
 )
+from tidegate.features.merge import merge_cards, merge_terminals
 from tidegate.features.state import FIVE_US, Cards, Terminals, empty_cards, empty_terminals
 from tidegate.limits import DAY_US, HOUR_US, MINUTE_US, OCCURRED_AHEAD_US_MAX
 
@@ -70,6 +71,15 @@ class Site:
             label(*where, now_us, event.feature_us, event.delta)
         else:
             observe(*where, event.terminal, now_us, event.feature_us, event.amount, out)
+        return out
+
+    def over(self, payment: Payment, overlay: Cards) -> Vector:
+        """Count a payment, and return its vector with what the cards did elsewhere."""
+        out, scratch, before = np.zeros(FEATURE_COUNT, np.float32), empty_cards(1), overlay.tobytes()
+        scratch.view(np.uint8)[:] = 0xA5  # whatever was there before
+        where = (self.cards, payment.card, overlay, payment.card, scratch, self.terminals, payment.terminal)
+        observe_over(*where, payment.terminal, payment.now_us, payment.feature_us, payment.amount, out)
+        assert overlay.tobytes() == before
         return out
 
     def at(self, now_us: int) -> bytes:
@@ -164,6 +174,58 @@ def test_any_split_that_keeps_each_terminal_at_one_site_merges_to_the_same_bytes
     assert merged.at(end_us) == whole.at(end_us)
     probe = Payment(end_us, end_us, 0, 0, 1234, None)
     assert merged.apply(probe).tobytes() == whole.apply(probe).tobytes()
+
+
+def laid(overlay: Cards, event: Payment | Receipt) -> None:
+    """Count what another site saw in an overlay, as deltas do."""
+    said = (1, event.amount) if isinstance(event, Payment) else (2 if event.delta > 0 else 3, 0)
+    row = [event.card, said[0], event.now_us, event.feature_us, said[1], event.terminal]
+    fold(overlay, *(np.array([value], np.int64) for value in row))
+
+
+@given(payments(), st.lists(st.booleans(), min_size=TERMINALS, max_size=TERMINALS))
+def test_a_payment_reads_over_an_overlay_what_one_state_of_all_sites_reads(
+    stream: list[Payment], here: list[bool]
+) -> None:
+    whole, own, alone, overlay = site(), site(), site(), empty_cards(CARDS)
+    for event in with_labels(stream):
+        seen = whole.apply(event)
+        if not here[event.terminal]:
+            laid(overlay, event)
+        elif isinstance(event, Receipt):
+            own.apply(event)
+            alone.apply(event)
+        else:
+            assert own.over(event, overlay).tobytes() == seen.tobytes()
+            alone.apply(event)
+    assert own.at(START_US) == alone.at(START_US)
+
+
+@given(payments(), st.lists(st.booleans(), min_size=TERMINALS - 1, max_size=TERMINALS - 1), st.data())
+def test_an_overlay_that_came_in_any_order_by_clocks_ahead_or_behind_reads_the_same(
+    stream: list[Payment], here: list[bool], data: st.DataObject
+) -> None:
+    events, home = with_labels(stream), [True, *here]
+    whole, overlay = run(events), empty_cards(CARDS)
+    own = run([event for event in events if home[event.terminal]])
+    for event in data.draw(st.permutations([event for event in events if not home[event.terminal]])):
+        laid(overlay, event)
+    now_us = data.draw(st.sampled_from(events)).now_us + data.draw(gaps)
+    probe = Payment(now_us, now_us, data.draw(st.integers(0, CARDS - 1)), 0, 1234, None)
+    assert own.over(probe, overlay).tobytes() == whole.apply(probe).tobytes()
+
+
+@given(payments(), st.lists(st.tuples(offsets, amounts), max_size=60))
+def test_a_flood_at_another_site_dated_ahead_or_behind_lowers_no_count_and_no_sum(
+    stream: list[Payment], flood: list[tuple[int, int]]
+) -> None:
+    state, overlay = run(with_labels(stream)), empty_cards(CARDS)
+    now_us = max(event.now_us for event in with_labels(stream))
+    probe = Payment(now_us, now_us, 0, 0, 100, None)
+    quiet = state.copy().over(probe, overlay)
+    for offset, amount in flood:
+        laid(overlay, Payment(now_us, clamp_feature_time(now_us, now_us + offset), 0, 1, amount, None))
+    assert (state.over(probe, overlay)[GROWING] >= quiet[GROWING]).all()
 
 
 @given(payments(15), payments(15), payments(15), gaps)

@@ -17,6 +17,7 @@ from actors.scorer.model import Scorer
 from actors.window.checkpoint import encode
 from tidegate.bundle import decode
 from tidegate.clock import ManualClock, rfc3339
+from tidegate.deltas import Deltas
 from tidegate.lists import ListIndex, parse
 from tidegate.payment import PaymentRequest
 from tidegate.policy.active import ActivePolicy
@@ -56,6 +57,13 @@ class House:
     def tideline(self) -> Tideline:
         """Return what the uplink wrote down."""
         return Tideline(self.tide_disk, self.journal_disk)
+
+    def hear(self, gate: Gate, batch: Deltas, *, since: int, until: int) -> None:
+        """Have a gate know what other sites did, as its intake does: labels, then the pack, then the overlay."""
+        for label in batch.labels():
+            gate.take_posted(label)
+        Orders(self.orders_disk).packs().put(until, batch, batch.to_bytes())
+        gate.take_deltas(batch, since=since, until=until)
 
     def list(self, gate: Gate, *lines: str) -> ListIndex:
         """Make other lists active; each line is list, entity, value, and where wanted date and rule."""

@@ -10,6 +10,7 @@ from actors.gate.gate import Gate
 from actors.gate.replay import Difference, Replay
 from actors.gate.start import store_checkpoint
 from actors.scorer.model import Scorer
+from tests.deltas import used
 from tidegate.errors import BundleError, NotFoundError
 from tidegate.ids import BundleId, RecordId
 from tidegate.payment import LabelRequest
@@ -45,9 +46,14 @@ def lived(house: House, rng: random.Random) -> tuple[Gate, list[str]]:
             body |= {"verdict": "fraud", "source": "chargeback", "known_at": known}
             gate.label(LabelRequest.model_validate(body))
             gate.journal.commit()
+        if number % 5 == 1:
+            version, cards = gate.window.overlay.reached.version, [f"card-{rng.randrange(40)}" for _ in range(9)]
+            heard = used(*cards, at_us=gate.now_us() - rng.choice((0, 5_000_000)))
+            house.hear(gate, heard, since=version + (number == 81), until=version + 2)
         if number == 60:
             pos, copy = gate.journal.last_pos, gate.window.copy()
-            assert copy.step()
+            while not copy.step():
+                pass
             store_checkpoint(house.checkpoint_disk, gate.epoch, pos, copy)
         if number == 90:
             gate.journal.close()
@@ -87,7 +93,8 @@ def test_every_decision_is_replayed_to_the_bit_while_its_gate_is_running(
 
     happened = {record.kind for _, record in gate.journal.scan()}
     assert happened >= {Kind.CLOCK_STEPPED, Kind.CARD_EVICTED, Kind.LISTS_ACTIVATED, Kind.LABEL_RECEIVED}
-    assert Kind.POLICY_ACTIVATED in happened
+    assert happened >= {Kind.POLICY_ACTIVATED, Kind.OVERLAY_APPLIED}
+    assert gate.window.overlay.evictions
     for decision in rng.sample(told, 25):
         found = replay(built, decision, scorer)
         assert found.stored().differences == ()

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from edge_nodes.cloud import APPLICATIONS, cloud_settings, configuration
-from tidegate.cloudsettings import ArchiveSettings, CloudSettings, IngestSettings, checked
+from tidegate.cloudsettings import ArchiveSettings, CloudSettings, FeaturesSettings, IngestSettings, checked
 from tidegate.errors import SettingsError
+
+REDIS = '[features]\nredis = "redis://r:1/0"\nredis_password = "p"\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -32,6 +34,7 @@ def test_files_that_it_names_are_found_beside_it(tmp_path: Path) -> None:
         ("[ingest]\ncommitters = 0\n", r"cloud\.toml: ingest\.committers"),
         ("[ledger]\n", r"cloud\.toml: ledger: Extra inputs"),
         ("[log\n", r"cloud\.toml: "),
+        ('[features]\nredis_password = "p"\n', r"features\.redis_password: means something only"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_field(text: str, told: str, tmp_path: Path) -> None:
@@ -45,11 +48,13 @@ def test_a_file_that_isnt_there_is_told(tmp_path: Path) -> None:
 
 
 def test_each_application_is_given_what_it_takes_and_a_path_of_its_own(tmp_path: Path) -> None:
-    settings = cloud_settings(written(tmp_path, "[ingest]\ncommitters = 3\n[archive]\nmerge_files = 7\n"))
+    settings = cloud_settings(written(tmp_path, "[ingest]\ncommitters = 3\n[archive]\nmerge_files = 7\n" + REDIS))
 
     told = configuration(tmp_path, 8500, tmp_path / "server.pem", "here", settings)["applications"]
 
-    ingest, archive = ({one["name"]: one["args"] for one in told}[name] for name in APPLICATIONS)
+    ingest, archive, features = ({one["name"]: one["args"] for one in told}[name] for name in APPLICATIONS)
     assert checked(IngestSettings, ingest, name="ingest").committers == 3
     assert checked(ArchiveSettings, archive, name="archive").merge_files == 7
-    assert [one["route_prefix"] for one in told] == ["/", "/archive"]
+    kept = checked(FeaturesSettings, features, name="features")
+    assert (kept.redis, kept.redis_password) == ("redis://r:1/0", str(tmp_path / "p"))
+    assert [one["route_prefix"] for one in told] == ["/", "/archive", "/v1/features"]

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from tests.unit.test_settings import UNITS, fields
-from tidegate.cloudsettings import ArchiveSettings, CloudSettings, IngestSettings, checked
+from tidegate.cloudsettings import ArchiveSettings, CloudSettings, FeaturesSettings, IngestSettings, checked
 from tidegate.errors import SettingsError
 
 GOOD = {"data_dir": "x", "keys": "x/keys.json"}
-FIELDS = {name: info for model in (CloudSettings, IngestSettings, ArchiveSettings) for name, info in fields(model)}
+MODELS = (CloudSettings, IngestSettings, ArchiveSettings, FeaturesSettings)
+FIELDS = {name: info for model in MODELS for name, info in fields(model)}
 
 
 @pytest.mark.parametrize(

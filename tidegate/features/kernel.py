@@ -80,8 +80,7 @@ def _stale(head: int, bucket: int, slots: int) -> int:
 
 
 @kernel
-def _advance_card(card: Any, now_us: int) -> None:
-    five, hour, day = now_us // FIVE_US, now_us // HOUR_US, now_us // DAY_US
+def _advance_rings(card: Any, five: int, hour: int, day: int) -> None:
     for step in range(_stale(card.five_head, five, FIVE_SLOTS)):
         slot = (five + 1 - step) % FIVE_SLOTS
         card.five_count[slot] = 0
@@ -101,6 +100,11 @@ def _advance_card(card: Any, now_us: int) -> None:
     card.five_head = max(card.five_head, five)
     card.hour_head = max(card.hour_head, hour)
     card.day_head = max(card.day_head, day)
+
+
+@kernel
+def _advance_card(card: Any, now_us: int) -> None:
+    _advance_rings(card, now_us // FIVE_US, now_us // HOUR_US, now_us // DAY_US)
 
 
 @kernel
@@ -162,6 +166,38 @@ def _add_terminal(terminal: Any, feature_us: int) -> None:
     if _holds(terminal.day_head, day, TERMINAL_DAY_SLOTS):
         slot = day % TERMINAL_DAY_SLOTS
         terminal.day_count[slot] = min(np.int64(terminal.day_count[slot]) + 1, _U2)
+
+
+@kernel
+def _add_rings(into: Any, other: Any) -> None:
+    """Add the buckets of `other` that are in the windows of `into`, whose heads are no earlier."""
+    for bucket in range(into.five_head + 2 - FIVE_SLOTS, other.five_head + 2):
+        slot = bucket % FIVE_SLOTS
+        into.five_count[slot] = min(np.int64(into.five_count[slot]) + other.five_count[slot], _U2)
+        into.five_sum[slot] = min(np.int64(into.five_sum[slot]) + other.five_sum[slot], _U4)
+    for bucket in range(into.hour_head + 2 - HOUR_SLOTS, other.hour_head + 2):
+        slot = bucket % HOUR_SLOTS
+        into.hour_count[slot] = min(np.int64(into.hour_count[slot]) + other.hour_count[slot], _U2)
+        into.hour_sum[slot] = min(np.int64(into.hour_sum[slot]) + other.hour_sum[slot], _U4)
+        into.hour_terminals[slot] |= other.hour_terminals[slot]
+    for bucket in range(into.day_head + 2 - DAY_SLOTS, other.day_head + 2):
+        slot = bucket % DAY_SLOTS
+        into.day_count[slot] = min(np.int64(into.day_count[slot]) + other.day_count[slot], _U2)
+        into.day_sum[slot] = min(np.int64(into.day_sum[slot]) + other.day_sum[slot], _U4)
+        into.day_max[slot] = max(into.day_max[slot], other.day_max[slot])
+        into.day_fraud[slot] = min(np.int64(into.day_fraud[slot]) + other.day_fraud[slot], _U1)
+        into.day_cleared[slot] = min(np.int64(into.day_cleared[slot]) + other.day_cleared[slot], _U1)
+
+
+@kernel
+def _lay_over(into: Any, other: Any) -> None:
+    """Add a card's state at other sites to `into`, as `merge_cards` of both at the later of their clocks."""
+    _advance_rings(into, other.five_head, other.hour_head, other.day_head)
+    _add_rings(into, other)
+    for at in range(HISTOGRAM_BINS):
+        into.bin_count[at] = min(np.int64(into.bin_count[at]) + other.bin_count[at], _U4)
+        into.bin_sum[at] = np.int64(into.bin_sum[at]) + np.int64(other.bin_sum[at])
+    into.last_us = max(into.last_us, other.last_us)
 
 
 @kernel
@@ -386,6 +422,51 @@ def observe(
 
 
 @kernel
+def observe_over(
+    cards: Cards,
+    card_slot: int,
+    overlay: Cards,
+    overlay_slot: int,
+    scratch: Cards,
+    terminals: Terminals,
+    terminal_slot: int,
+    terminal_hash: int,
+    now_us: int,
+    feature_us: int,
+    amount_minor: int,
+    out: Vector,
+) -> None:
+    """Count one payment in the own state alone, and write the vector of own state and overlay together.
+
+    As `observe`, beside it: `overlay` has what the card did at other sites, and isn't changed; `scratch` is one row,
+    whose content before and after means nothing. The vector is the one of a window that saw all of it.
+
+    Raises:
+        IndexError: a slot that isn't there; nothing was changed.
+    """
+    if not (0 <= card_slot < len(cards) and 0 <= terminal_slot < len(terminals)):
+        raise IndexError("slot out of range")
+    if not (0 <= overlay_slot < len(overlay) and len(scratch)):
+        raise IndexError("slot out of range")
+    own, terminal, seen = cards[card_slot], terminals[terminal_slot], scratch[0]
+    _advance_card(own, now_us)
+    _advance_terminal(terminal, now_us)
+    scratch[0] = own
+    _lay_over(seen, overlay[overlay_slot])
+    out[0] = amount_minor
+    out[1] = feature_us // HOUR_US % 24
+    out[2] = (feature_us // DAY_US + _MONDAY_SHIFT) % _WEEK
+    _read_history(seen, now_us, amount_minor, out)
+    _add_card(own, feature_us, amount_minor, terminal_hash)
+    _add_card(seen, feature_us, amount_minor, terminal_hash)
+    _add_terminal(terminal, feature_us)
+    _read_card(seen, out)
+    _read_counts(terminal, out)
+    _read_risk(terminal, out)
+    _read_run(terminal, out)
+
+
+@kernel
 def _count_label(entity: Any, slot: int, delta: int, top: int) -> None:
     if delta > 0:
         entity.day_fraud[slot] = min(np.int64(entity.day_fraud[slot]) + 1, top)
@@ -461,31 +542,6 @@ def advance_terminals(terminals: Terminals, now_us: int) -> None:
         _advance_terminal(terminals[at], now_us)
 
 
-def _merge(into: Cards, other: Cards, *, maxima: frozenset[str], bits: frozenset[str]) -> None:
-    for name in into.dtype.names or ():
-        mine, theirs = into[name], other[name]
-        if name in bits:
-            into[name] = mine | theirs
-        elif name in maxima:
-            into[name] = np.maximum(mine, theirs)
-        else:
-            top = np.iinfo(mine.dtype.base).max
-            into[name] = np.where(theirs > top - mine, top, mine + theirs)
-
-
-_MAXIMA: Final = frozenset({"five_head", "hour_head", "day_head", "last_us", "day_max"})
-
-
-def merge_cards(into: Cards, other: Cards) -> None:
-    """Merge the same cards' states of another site into `into`, in place; both advanced to the same clock."""
-    _merge(into, other, maxima=_MAXIMA, bits=frozenset({"hour_terminals"}))
-
-
-def merge_terminals(into: Terminals, other: Terminals) -> None:
-    """Merge terminal states in place; both advanced to the same clock."""
-    _merge(into, other, maxima=_MAXIMA, bits=frozenset())
-
-
 @kernel
 def replay(
     cards: Cards,
@@ -534,5 +590,6 @@ def warm() -> None:
     label(cards, 0, terminals, 0, 1, 1, 1)
     replay(cards, terminals, one, one, one, one, one, one + 1, none, none, none, out)
     fold(cards, none, none, none, none, none, none)
+    observe_over(cards, 0, np.zeros(1, CARD), 0, np.zeros(1, CARD), terminals, 0, 1, 1, 1, 1, out[0])
     advance_cards(cards, 1)
     advance_terminals(terminals, 1)

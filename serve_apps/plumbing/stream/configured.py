@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from serve_apps.plumbing.stream.log import ARTIFACTS, topic_of
+from serve_apps.plumbing.stream.log import ARTIFACTS, DELTAS, topic_of
 from serve_apps.plumbing.stream.ports import Stream
 from serve_apps.plumbing.stream.sqlite import SqliteStream
 from tidegate.clock import Clock
@@ -15,7 +15,7 @@ from tidegate.records import SCHEMAS
 
 FILE: Final = "log.sqlite"
 TOPICS: Final = (*(topic_of(lane) for lane in SCHEMAS), ARTIFACTS)
-"""What carries anything: a topic for each lane that has a schema, and that of texts."""
+"""What carries what sites send: a topic for each lane that has a schema, and that of texts."""
 _OTHERS: Final = 0o077
 
 
@@ -36,6 +36,7 @@ def open_stream(settings: LogSettings, folder: Path, clock: Clock, topics: Itera
         stream = SqliteStream(folder / FILE, clock)
     for topic in topics:
         stream.create(topic, settings.partitions)
+    stream.create(DELTAS, 1)
     return stream
 
 

@@ -28,6 +28,11 @@ _MILLISECOND_US: Final = 1_000
 ARTIFACTS: Final = "tidegate.artifacts"
 """The topic that carries the parts of texts which records name by digest; their key is the text's SHA-256 in hex."""
 
+DELTAS: Final = "tidegate.features"
+"""The topic of batches of deltas, of one partition: a batch's offset is its version."""
+DELTAS_KEY: Final = b"deltas"
+"""The key of all of them."""
+
 
 def topic_of(lane: Lane) -> str:
     """Return the topic that carries a lane's frames."""

@@ -12,11 +12,11 @@ from tidegate.features.kernel import (
     advance_cards,
     clamp_feature_time,
     label,
-    merge_cards,
     observe,
     replay,
     token_hash,
 )
+from tidegate.features.merge import merge_cards
 from tidegate.features.state import Cards, Terminals, empty_cards, empty_terminals
 from tidegate.limits import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 

@@ -14,6 +14,7 @@ from actors.journal.memory import MemoryDisk
 from actors.scorer.model import Scorer
 from tidegate.bundle import decode
 from tidegate.clock import Clock, ManualClock, rfc3339
+from tidegate.deltas import Deltas
 from tidegate.lists import ListIndex, parse
 from tidegate.payment import LabelRequest, PaymentRequest
 from tidegate.policy.active import ActivePolicy
@@ -72,6 +73,14 @@ class Rig:
         active = ActivePolicy(policy_id(policy), policy, gate.now_us(), "test")
         gate.activate_policy(active)
         return active
+
+    def hear(self, gate: Gate, batch: Deltas, until: int, *, since: int | None = None) -> None:
+        """Have a gate know what other sites did, as its intake does."""
+        begin = gate.window.overlay.reached.version if since is None else since
+        for label in batch.labels():
+            gate.take_posted(label)
+        Orders(self.orders).packs().put(until, batch, batch.to_bytes())
+        gate.take_deltas(batch, since=begin, until=until)
 
     def reopen(self, gate: Gate) -> Gate:
         """End the process and open the gate again."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.journal.recovery import Owner
+from tests.deltas import batch
 from tests.unit.journal.conftest import Rig as Journaling
 from tidegate.events import check
 from tidegate.ids import GateId, SiteId
@@ -26,6 +27,8 @@ def gates(rig: Any) -> list[Record]:
     gate.label(rig.label())
     rig.list(gate, "hard_block,card,card-1")
     rig.obey(gate)
+    gate.take_deltas(batch(), since=0, until=3)
+    gate.drop_overlay("a pack is gone")
     rig.clock.advance(-6 * SECOND_US)
     gate.decide(rig.payment(21))
     gate.journal.commit()

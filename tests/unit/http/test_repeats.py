@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_nodes.http.fast import parse, parse_batch, parse_label
+from edge_nodes.http.fast import parse_batch
+from tidegate.bodies import parse, parse_label
 from tidegate.errors import InvalidError
 from tidegate.payment import PaymentRequest
 

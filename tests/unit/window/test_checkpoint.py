@@ -1,5 +1,8 @@
 """A checkpoint is the window as of one position, proven whole before it is used."""
 
+import hashlib
+import json
+
 import pytest
 
 from actors.gate.start import load_checkpoint, store_checkpoint
@@ -44,6 +47,24 @@ def test_a_window_goes_on_from_its_checkpoint_as_if_nothing_had_happened() -> No
     assert (again.epoch, again.pos) == (EPOCH, 99)
     assert [pay(again.window, n) for n in range(40, 80)] == [pay(live, n) for n in range(40, 80)]
     assert encode(EPOCH, 1, copied(again.window)) == encode(EPOCH, 1, copied(live))
+
+
+def test_a_checkpoint_of_the_release_before_has_no_overlay_and_is_taken() -> None:
+    live = window(40)
+    told = json.loads(_parts(encode(EPOCH, 99, copied(live)))[0])
+    del told["overlay"], told["overlay_uses"]
+    parts = [json.dumps(told, sort_keys=True).encode(), *_parts(encode(EPOCH, 99, copied(live)))[1:5]]
+    whole = b"".join([b"TGCP0002", *(len(part).to_bytes(8, "little") for part in parts), *parts])
+    again = decode(whole + hashlib.sha256(whole).digest()).window
+    assert not again.overlay.begun
+    assert encode(EPOCH, 99, copied(again)) == encode(EPOCH, 99, copied(live))
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """Return the seven parts of a checkpoint of today."""
+    lengths = [int.from_bytes(data[at : at + 8], "little") for at in range(8, 64, 8)]
+    ends = [64 + sum(lengths[: n + 1]) for n in range(7)]
+    return [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
 def test_an_empty_window_has_a_checkpoint_too() -> None:
