@@ -18,7 +18,7 @@ from tidegate.policy.terms import BearerCosts, Policy
 from tidegate.trees import Floats
 from training.calibrate import probabilities
 from training.dataset import Events, Flags, Ints, Words
-from training.fit import Fitted, fit
+from training.fit import Fitted, refit
 from training.metrics import (
     FALSE_POSITIVE_RATE,
     Doubles,
@@ -89,7 +89,7 @@ def walk(
     """
     fitted, made = [], []
     for done, week in enumerate(weeks, start=1):
-        one = fit(features, week, settings)
+        one = refit(features, week, settings)
         fitted.append(one)
         made.append(scored(events, features, week, one.margins, one.calibration, policy or Policy()))
         heard(done)

@@ -75,14 +75,14 @@ def fit(features: Floats, week: Week | Settled, settings: FitSettings) -> Fitted
     return Fitted(booster, calibration, {**settings.parameters(), "trees": settings.trees})
 
 
-def refit(features: Floats, all_of: Settled, settings: FitSettings, train: Train = boost) -> Fitted:
-    """Train on all that has settled; the table is of a model that hadn't learnt from the payments it was made of.
+def refit(features: Floats, past: Week | Settled, settings: FitSettings, train: Train = boost) -> Fitted:
+    """Train on all that had settled; the table is of a model that hadn't learnt from the payments it was made of.
 
     So the newest week of all, which knows most of what thieves do now, is learnt from, too. The two models rank alike
     but for that (scikit-learn's `CalibratedClassifierCV(ensemble=False)` keeps the same kind of pair).
     """
-    before = fit(features, all_of, settings)
-    return replace(before, booster=_boosted(features, all_of.rows, settings, train))
+    before = fit(features, past, settings)
+    return replace(before, booster=_boosted(features, past.rows, settings, train))
 
 
 def _boosted(features: Floats, rows: Rows, settings: FitSettings, train: Train) -> xgb.Booster:

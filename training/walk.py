@@ -35,11 +35,12 @@ def span_us(count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """One test week from `start_us` on. The model's rows, then the table's, are those settled when it starts."""
+    """One test week from `start_us` on. The model's `rows`, and the parts that make its table, had settled by then."""
 
     start_us: int
     train: Rows
     calibrate: Rows
+    rows: Rows
     test: Rows
 
 
@@ -96,10 +97,13 @@ def week(events: Events, start_us: int, *, delay_us: int = DELAY_US, history_us:
     age_us = start_us - delay_us - events.occurred_us[known.index]
     later = training_rows(events, cut_us=last_us, delay_us=delay_us, from_us=start_us)
     inside = events.occurred_us[later.index] < start_us + WEEK_US
+    rows = known.where((age_us >= 0) & (age_us < CALIBRATION_US + history_us))
+    newest = start_us - delay_us - events.occurred_us[rows.index] < CALIBRATION_US
     made = Week(
         start_us=start_us,
-        train=known.where((age_us >= CALIBRATION_US) & (age_us < CALIBRATION_US + history_us)),
-        calibrate=known.where((age_us >= 0) & (age_us < CALIBRATION_US)),
+        train=rows.where(~newest),
+        calibrate=rows.where(newest),
+        rows=rows,
         test=later.where(inside & ~_reported(events, later.index, start_us)),
     )
     for name in ("train", "calibrate", "test"):

@@ -63,8 +63,12 @@ def test_the_model_that_stays_is_made_of_all_that_settled_before_the_newest_week
     assert not rest.rows.target[unknown[rest.rows.index]].any()
 
 
-def test_a_week_later_the_newest_test_week_is_new_to_the_model_that_stays(events_of: Make) -> None:
-    assert weeks(events_of(77), 1)[0].start_us == settled(events_of(70)).end_us
+def test_two_weeks_later_a_test_week_begins_when_the_model_that_stays_was_made(events_of: Make) -> None:
+    then = events_of(70)
+    made_us = settled(then).end_us + DELAY_US
+
+    assert made_us <= then.occurred_us[-1]
+    assert weeks(events_of(84), 1)[0].start_us == made_us
 
 
 def test_there_are_fewer_weeks_where_a_model_would_learn_from_less_than_one(events_of: Make) -> None:
