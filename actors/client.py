@@ -4,9 +4,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from tidegate.errors import SettingsError, TemporaryError
+from tidegate.errors import SettingsError, TemporaryError, TidegateError
 
 RESTARTS: Final = "the gate restarts"
 STATUS_S: Final = 10.0
@@ -33,6 +33,14 @@ class GateClient(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Close the door and make everything durable; the gate doesn't come back."""
+
+    @abstractmethod
+    def order(self, name: str, *given: object) -> dict[str, Any]:
+        """Have the gate carry out an order of `actors.gate.actor.GateHost`, and return what it answers.
+
+        Raises:
+            TemporaryError: it doesn't, and says why; or it doesn't answer now.
+        """
 
     def wait_ready(self, told: Told) -> None:
         """Return once the gate decides; `told` hears each new reason why it doesn't yet.
@@ -67,6 +75,33 @@ class GateClient(ABC):
         while True:
             self.check(told)
             _pause(_WATCH_S)
+
+
+class GateOrders:
+    """What a keeper asks of a gate."""
+
+    def __init__(self, gate: Callable[[], GateClient]) -> None:
+        """Take what finds the gate: it may be a new one after each failure."""
+        self._gate = gate
+
+    def version(self) -> int:
+        """Return where its overlay is."""
+        return int(self._gate().order("overlay")["version"])
+
+    def take(self, found: tuple[int, int, bytes]) -> int:
+        """Have it count a batch of the versions from the first number on and before the second."""
+        return int(self._gate().order("take_deltas", *found)["version"])
+
+    def nothing_came(self, version: int) -> None:
+        """Tell it that there is nothing of a version or above."""
+        self._gate().order("nothing_came", version)
+
+
+def untaken(error: Exception) -> TemporaryError:
+    """Return that a gate didn't carry out an order, in its own words where it said why."""
+    cause = getattr(error, "cause", None)
+    said = cause.message if isinstance(cause, TidegateError) else str(error).strip().splitlines()[-1:]
+    return TemporaryError(f"the gate takes no orders now: {said if isinstance(said, str) else ' '.join(said)}")
 
 
 def _check(why: str, unready_s: float, restarting_s: float) -> None:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from actors.client import CALL_S, RESTARTS, STATUS_S, GateClient
+from actors.client import CALL_S, RESTARTS, STATUS_S, GateClient, untaken
 from actors.gate.actor import GateHost
 from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
 from tidegate.settings import SiteSettings
@@ -51,11 +51,31 @@ class ServedClient(GateClient):
         """Ask the replica."""
         return int(self._handle.pid.remote().result(timeout_s=CALL_S))
 
+    def order(self, name: str, *given: object) -> dict[str, Any]:
+        """Ask the replica."""
+        try:
+            answer: dict[str, Any] = getattr(self._handle, name).remote(*given).result(timeout_s=CALL_S)
+        except (RayError, RayServeException, TimeoutError) as error:
+            raise untaken(error) from error
+        return answer
+
     def stop(self) -> None:
         """Close the gate, then end Serve and its proxy."""
         with contextlib.suppress(RayError, RayServeException, TimeoutError):  # as for an actor
             self._handle.close.remote().result(timeout_s=CALL_S)
         serve.shutdown()
+
+
+def found(name: str) -> GateClient:
+    """Return the gate of an application that runs.
+
+    Raises:
+        TemporaryError: there is none now.
+    """
+    try:
+        return ServedClient(serve.get_deployment_handle("gate", app_name=name))
+    except (RayError, RayServeException) as error:
+        raise untaken(error) from error
 
 
 def start(name: str, settings: SiteSettings, build: str, keys: bytes, variables: dict[str, str]) -> GateClient:

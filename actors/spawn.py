@@ -9,12 +9,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
-from actors.client import CALL_S, RESTARTS, STATUS_S, GateClient
+from actors.client import CALL_S, RESTARTS, STATUS_S, GateClient, GateOrders, untaken
 from actors.gate.actor import GateActor
 from actors.journal.disk import PosixDisk
 from actors.journal.tail import Tail
+from actors.keeper.actor import KeeperActor
 from actors.uplink.actor import UplinkActor
-from tidegate.errors import SettingsError
+from actors.uplink.https import HttpsCarrier
+from tidegate.errors import SettingsError, TemporaryError
 from tidegate.limits import GATE_RESTARTS_MAX, UPLINK_RESTARTS_MAX
 from tidegate.settings import SiteSettings
 
@@ -40,6 +42,14 @@ class ActorClient(GateClient):
     def pid(self) -> int:
         """Ask the actor."""
         return int(ray.get(self._handle.pid.remote(), timeout=CALL_S))
+
+    def order(self, name: str, *given: object) -> dict[str, Any]:
+        """Ask the actor."""
+        try:
+            answer: dict[str, Any] = ray.get(getattr(self._handle, name).remote(*given), timeout=CALL_S)
+        except RayError as error:
+            raise untaken(error) from error
+        return answer
 
     def stop(self) -> None:
         """Stop the actor."""
@@ -73,7 +83,27 @@ def _served(settings: SiteSettings, build: str, keys: bytes, variables: dict[str
         from actors import served  # noqa: PLC0415 - imports Ray Serve, seconds that no other door has to wait for
     except ImportError as error:
         raise SettingsError('door.via: "serve" needs Ray Serve, the dependency group "serve"') from error
-    return served.start(f"gate-{settings.site}-{settings.gate}", settings, build, keys, variables)
+    return served.start(_application(settings), settings, build, keys, variables)
+
+
+def _application(settings: SiteSettings) -> str:
+    return f"gate-{settings.site}-{settings.gate}"
+
+
+def found_gate(settings: SiteSettings) -> GateClient:
+    """Return the gate of a site that runs in this cluster.
+
+    Raises:
+        TemporaryError: there is none now.
+    """
+    if settings.door.via == "serve":
+        from actors import served  # noqa: PLC0415 - as where it is started
+
+        return served.found(_application(settings))
+    try:
+        return ActorClient(ray.get_actor(_name("gate", settings), namespace=settings.site))
+    except ValueError as error:  # how Ray says that nobody has the name
+        raise TemporaryError("the gate doesn't run") from error
 
 
 class UplinkClient:
@@ -107,9 +137,49 @@ def spawn_uplink(settings: SiteSettings) -> UplinkClient:
     return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
 
 
+class KeeperClient:
+    """Talks to a site's keeper, also through its restarts."""
+
+    def __init__(self, handle: "ActorHandle[Any]") -> None:
+        self._handle = handle
+
+    def following(self) -> dict[str, Any] | None:
+        """Return how it does; None: it doesn't answer now."""
+        try:
+            told: dict[str, Any] = ray.get(self._handle.following.remote(), timeout=STATUS_S)
+        except RayError:
+            return None
+        return told
+
+    def pid(self) -> int:
+        """Return its process."""
+        return int(ray.get(self._handle.pid.remote(), timeout=CALL_S))
+
+    def stop(self) -> None:
+        """Stop it; it has nothing that isn't asked for again."""
+        ray.kill(self._handle, no_restart=True)
+
+
+def spawn_keeper(settings: SiteSettings) -> KeeperClient:
+    """Start a site's keeper, niced as the uplink."""
+    options = _detached("keeper", settings, _variables(), restarts=UPLINK_RESTARTS_MAX, calls=4)
+    made = ray.remote(KeeperActor).options(**options).remote(settings.model_dump_json(), _way, _orders)
+    return KeeperClient(made)
+
+
+def _way(settings: SiteSettings) -> HttpsCarrier:
+    uplink = settings.uplink
+    client = (uplink.client_certificate, uplink.client_key) if uplink.client_certificate else None
+    return HttpsCarrier(uplink.url, authority=uplink.authority or None, client=client)
+
+
+def _orders(settings: SiteSettings) -> GateOrders:
+    return GateOrders(lambda: found_gate(settings))
+
+
 def stop_former(settings: SiteSettings) -> None:
     """Stop in order what a run of this site left in the cluster, having been killed itself."""
-    for what, client in (("uplink", UplinkClient), ("gate", ActorClient)):
+    for what, client in (("keeper", KeeperClient), ("uplink", UplinkClient), ("gate", ActorClient)):
         with contextlib.suppress(ValueError):  # how Ray says that nobody has the name
             client(ray.get_actor(_name(what, settings), namespace=settings.site)).stop()
 

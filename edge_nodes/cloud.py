@@ -27,9 +27,10 @@ from tidegate.limits import SERVED_HEALTH_S
 from tidegate.settings import parse
 
 HOST: Final = "127.0.0.1"
-APPLICATIONS: Final = {"ingest": "/", "archive": "/archive", "features": "/v1/features"}
+APPLICATIONS: Final = {"ingest": "/", "archive": "/archive", "features": "/v1/features", "models": "/v1/models"}
 """The cloud's applications, and under which path each answers."""
 OPERATOR: Final = "operator"
+SITES: Final = "sites"
 _READY_S: Final = 120.0
 _SERVE: Final = "/api/serve/applications/"
 
@@ -49,12 +50,30 @@ def operator_key(folder: Path) -> str:
     Raises:
         SettingsError: the file of keys is broken, or its operator's key isn't beside it.
     """
-    keys, shown = cloud_keys(folder), folder / "operator.key"
-    if OPERATOR in {key.name for key in stored_in(keys).keys}:
+    return _kept_key(folder, OPERATOR, frozenset(Scope))
+
+
+def sites_key(folder: Path) -> Path:
+    """Return the file of a key by which the sites beside a cloud learn of each other; it is made where there is none.
+
+    Raises:
+        SettingsError: the file of keys is broken, or that key isn't beside it.
+    """
+    _kept_key(folder, SITES, frozenset({Scope.FEATURES}))
+    return _shown(folder, SITES)
+
+
+def _shown(folder: Path, name: str) -> Path:
+    return folder / f"{name}.key"
+
+
+def _kept_key(folder: Path, name: str, scopes: frozenset[Scope]) -> str:
+    keys, shown = cloud_keys(folder), _shown(folder, name)
+    if name in {key.name for key in stored_in(keys).keys}:
         if not shown.exists():
-            raise SettingsError(f"{shown}: the operator's key is gone; remove the key {OPERATOR!r} from {keys}")
+            raise SettingsError(f"{shown}: the key is gone; remove the key {name!r} from {keys}")
         return shown.read_text()
-    secret = add_to(keys, OPERATOR, frozenset(Scope), frozenset({ANY_MERCHANT}))
+    secret = add_to(keys, name, scopes, frozenset({ANY_MERCHANT}))
     write_private(shown, secret.encode())
     return secret
 
@@ -71,10 +90,12 @@ def cloud_settings(path: Path | None) -> CloudSettings:
         told = checked(CloudSettings, parse(str(path), path.read_text()), name=str(path))
     except OSError as error:
         raise SettingsError(f"{path}: can't be read ({error.strerror})") from error
-    client, password = (_beside(path, name) for name in (told.log.client, told.features.redis_password))
+    named = (told.log.client, told.features.redis_password, told.models.signing_keys)
+    client, password, signing = (_beside(path, name) for name in named)
     log = told.log.model_copy(update={"client": client})
     features = told.features.model_copy(update={"redis_password": password})
-    return told.model_copy(update={"log": log, "features": features})
+    models = told.models.model_copy(update={"signing_keys": signing})
+    return told.model_copy(update={"log": log, "features": features, "models": models})
 
 
 def _beside(path: Path, name: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_nodes import reaper
-from edge_nodes.cloud import HOST
+from edge_nodes.cloud import HOST, sites_key
 from edge_nodes.node import (
     Prepared,
     Say,
@@ -215,11 +215,13 @@ def _ways(stack: ExitStack, sites: Sequence[SiteSettings], place: CloudPlace | N
     if place is None:
         return list(sites)
     ports = stack.enter_context(relayed([one.site for one in sites], HOST, place.port, place.run_dir))
-    return [_on_its_way(one, place, ports[one.site]) for one in sites]
+    known = sites_key(place.folder)
+    return [_on_its_way(one, place, ports[one.site], known) for one in sites]
 
 
-def _on_its_way(settings: SiteSettings, place: CloudPlace, port: int) -> SiteSettings:
+def _on_its_way(settings: SiteSettings, place: CloudPlace, port: int, known: Path) -> SiteSettings:
     way = {"url": f"https://{HOST}:{port}", "key": str(key_of(settings)[0]), "authority": str(place.authority)}
+    way |= {"features_key": settings.uplink.features_key or str(known)}
     return settings.model_copy(update={"uplink": settings.uplink.model_copy(update=way)})
 
 

@@ -521,14 +521,14 @@ def door_of(settings: SiteSettings) -> str:
 
 @contextmanager
 def uplinked(settings: SiteSettings) -> Iterator[None]:
-    """Run the uplink of a site that has a cloud; where it has none, nobody."""
+    """Run the uplink of a site that has a cloud, and the keeper where it has a key for that; else nobody."""
     if not settings.uplink.url:
         yield
         return
-    from actors.spawn import spawn_uplink  # noqa: PLC0415 - imports Ray, which has to find its token
+    from actors.spawn import spawn_keeper, spawn_uplink  # noqa: PLC0415 - imports Ray, which has to find its token
 
-    uplink = spawn_uplink(settings)
-    try:
+    with ExitStack() as stack:
+        stack.callback(spawn_uplink(settings).stop)
+        if settings.uplink.features_key:
+            stack.callback(spawn_keeper(settings).stop)
         yield
-    finally:
-        uplink.stop()

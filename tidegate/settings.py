@@ -176,8 +176,18 @@ class Uplink(_Section):
         str, Field(description="file of that certificate's key; empty, because there is none without")
     ] = ""
 
+    features_key: Annotated[
+        str,
+        Field(
+            description="file of an API key of the cloud's, of the scope features, by which the site learns what other "
+            "sites did; empty, because a site decides by what it knows itself until somebody gives it one"
+        ),
+    ] = ""
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if self.features_key and not self.url:
+            raise ValueError("features_key means something only beside url: name the cloud, or no key")
         if self.url and not self.key:
             raise ValueError("key must name the site's private key where url names a cloud: tidegate site enrol")
         if bool(self.client_certificate) != bool(self.client_key):

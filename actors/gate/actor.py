@@ -23,7 +23,7 @@ import uvicorn
 from actors.gate.activation import Activator
 from actors.gate.committer import INLINE_FLUSH_US_MAX, Committer
 from actors.gate.gate import Gate
-from actors.gate.intake import Intake
+from actors.gate.intake import Intake, overlay_answer
 from actors.gate.kernels import warm
 from actors.gate.orders import Orders
 from actors.gate.replay import Replay, told
@@ -282,6 +282,11 @@ class GateHost:
         with contextlib.suppress(OSError):  # the log may lie on the very disk that failed
             sys.stderr.write(f"tidegate: {why}; the gate restarts from what is durable\n")
             sys.stderr.flush()
+
+    async def overlay(self) -> dict[str, Any]:
+        """Return what the site knows of others."""
+        self._ready_intake()
+        return overlay_answer(self._service.gate)
 
     async def take_deltas(self, since: int, until: int, wire: bytes) -> dict[str, Any]:
         """Count a batch of what other sites did, and return what the site knows of them; see `Intake.take`."""

@@ -29,7 +29,8 @@ class _Answering(io.RawIOBase):
 
     def __init__(self, line: socket.socket) -> None:
         self._line, self._raw = line, line.makefile("rb", buffering=0)
-        self._until_s = time.monotonic() + TIDE_TIMEOUT_S
+        self._timeout_s = line.gettimeout() or TIDE_TIMEOUT_S
+        self._until_s = time.monotonic() + self._timeout_s
 
     def readable(self) -> bool:
         return True
@@ -37,7 +38,7 @@ class _Answering(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int | None:
         left_s = self._until_s - time.monotonic()
         if left_s <= 0:
-            raise TimeoutError(f"no whole answer came within {TIDE_TIMEOUT_S:g} s")
+            raise TimeoutError(f"no whole answer came within {self._timeout_s:g} s")
         self._line.settimeout(left_s)
         return self._raw.readinto(buffer)
 
@@ -74,19 +75,22 @@ class HttpsCarrier:
         """Send a body and wait for the answer."""
         return self.ask("POST", path, body, {"content-type": media_type})
 
-    def ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def ask(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float | None = None
+    ) -> Reply:
         """Send a request and wait for the answer.
 
-        Blocks, for a bounded time: `TIDE_TIMEOUT_S` at most each for an address of the host's to connect, for TLS, for
-        the request, and for the whole answer.
+        Blocks, for a bounded time: `TIDE_TIMEOUT_S` at most each for an address of the host's to connect and for TLS,
+        `timeout_s`, which is the same where it isn't said, for the request and for the whole answer.
 
         Raises:
             NoWayError: no whole answer came.
         """
         try:
             connection = self._connection = self._connection or self._connect()
-            if connection.sock is not None:
-                connection.sock.settimeout(TIDE_TIMEOUT_S)
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(timeout_s or TIDE_TIMEOUT_S)
             connection.request(method, self._prefix + path, body, {**headers, "content-length": str(len(body))})
             response = connection.getresponse()
             data = response.read(TIDE_ANSWER_BYTES_MAX + 1)
@@ -98,7 +102,7 @@ class HttpsCarrier:
             raise NoWayError(f"{self._host}:{self._port}: the answer is longer than {TIDE_ANSWER_BYTES_MAX} bytes")
         if response.will_close:
             self.close()
-        return Reply(response.status, _seconds(response.headers.get("retry-after")), data)
+        return Reply(response.status, _seconds(response.headers.get("retry-after")), data, _lower(response.headers))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -141,6 +145,10 @@ def _context(authority: str | None, client: tuple[str, str] | None) -> ssl.SSLCo
         raise SettingsError(f"uplink: a certificate can't be read: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _lower(headers: http.client.HTTPMessage) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _told(error: Exception) -> str:

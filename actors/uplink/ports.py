@@ -1,6 +1,7 @@
 """What an uplink needs: the journal's files, a way to the cloud, and a file that remembers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tidegate.errors import TemporaryError
@@ -46,11 +47,15 @@ class NoWayError(TemporaryError):
 
 
 class Reply(NamedTuple):
-    """What came back: an HTTP status, how long the cloud asks to wait (0: it doesn't say), and the body."""
+    """What came back: an HTTP status, how long the cloud asks to wait (0: it doesn't say), body and headers.
+
+    Headers are by their names in small letters.
+    """
 
     status: int
     retry_after_s: float
     body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Carrier(Protocol):

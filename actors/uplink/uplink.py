@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 
 from actors.uplink.lanes import Lanes, Wanted
 from actors.uplink.memory import MemoryTexts
-from actors.uplink.patience import Patience
 from actors.uplink.ports import Carrier, Journal, Memory, NoWayError, Reply, Texts
 from actors.uplink.schedule import Queue, Schedule
 from actors.uplink.standing import Key, Looks, Standing
@@ -51,6 +50,7 @@ from tidegate.limits import (
     TIDE_SAVE_EVERY_US,
 )
 from tidegate.passages import Passage, Span
+from tidegate.patience import Patience
 from tidegate.records import SCHEMAS, Lane
 from tidegate.tide import FRAMES_PATH, HEAD_MEDIA_TYPE, HEADS_PATH, Answer, Status
 from tidegate.tideline import committed_bytes

@@ -38,7 +38,8 @@ class Batches:
             if version > error.end:
                 return None
             raise TrimmedError(
-                f"from: versions below {error.begin} were let go; fetch a snapshot of your epoch, and go on behind it"
+                f"from: versions below {error.begin} were let go; fetch a snapshot of your epoch, and go on behind it",
+                error.begin,
             ) from None
         except TidegateError:
             self.close()

@@ -26,9 +26,13 @@ class UnavailableError(TemporaryError):
 
 
 class TrimmedError(PermanentError):
-    """A version that the log has let go: a snapshot takes its place."""
+    """A version that the log has let go: a snapshot takes its place. `begin` is the first that it has."""
 
     code = "DELTAS_TRIMMED"
+
+    def __init__(self, message: str, begin: int) -> None:
+        super().__init__(message)
+        self.begin = begin
 
 
 class Key(NamedTuple):

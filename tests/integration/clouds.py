@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from serve_apps.ingest.app import build
 from serve_apps.ingest.backend import Backend
@@ -73,8 +74,8 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Cloud]:
-    """Give a cloud whose log lies in a folder."""
+def serving(folder: Path, features: FastAPI | None = None) -> Iterator[Cloud]:
+    """Give a cloud whose log lies in a folder; where they are given, with features beside."""
     stream = SqliteStream(folder / "log.sqlite", CLOCK)
     for lane in (Lane.DECISIONS, Lane.EVENTS):
         stream.create(TOPICS[lane], 4)
@@ -82,6 +83,8 @@ def serving(folder: Path) -> Iterator[Cloud]:
     committer = Committer(stream, "c0", CLOCK)
     backend = Backend(keys=keys, quarantine=MemoryQuarantine(), committers=[committer], clock=CLOCK)
     app = build(backend, Keyring(KeyFile(keys=(stored,))))
+    if features is not None:
+        app.mount("/v1/features", features)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -19,7 +19,8 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import ray
-from actors.spawn import spawn_gate, spawn_uplink
+from actors.client import GateOrders
+from actors.spawn import found_gate, spawn_gate, spawn_keeper, spawn_uplink
 from tidegate.errors import TidegateError
 from tidegate.settings import SiteSettings
 
@@ -27,6 +28,7 @@ ray.init(address=sys.argv[1], namespace="tidegate", log_to_driver=False, logging
 settings = SiteSettings.model_validate_json(sys.argv[2])
 gate = spawn_gate(settings, build="edge_nodes.http.app:build", keys=Path(sys.argv[3]).read_bytes())
 uplink = spawn_uplink(settings) if settings.uplink.url else None
+keeper = spawn_keeper(settings) if settings.uplink.features_key else None
 
 def ready():
     told = []
@@ -37,14 +39,22 @@ def ready():
     return {"error": None, "told": told}
 
 def stop():
-    if uplink is not None:
-        uplink.stop()
+    for actor in (keeper, uplink):
+        if actor is not None:
+            actor.stop()
     gate.stop()
 
 def uplink_pid():
     return uplink.pid()
 
-asked = {"ready": ready, "why": gate.why_not_ready, "pid": gate.pid, "uplink_pid": uplink_pid, "stop": stop}
+def keeper_pid():
+    return keeper.pid()
+
+def overlay():
+    return GateOrders(lambda: found_gate(settings)).version()
+
+asked = {"keeper_pid": keeper_pid, "overlay": overlay}
+asked |= {"ready": ready, "why": gate.why_not_ready, "pid": gate.pid, "uplink_pid": uplink_pid, "stop": stop}
 for line in sys.stdin:
     print("told", json.dumps(asked[line.strip()]()), flush=True)
 """

@@ -90,6 +90,7 @@ def test_a_gate_killed_under_load_answers_again_on_its_port_and_its_first_answer
     assert why is None or why.startswith(("the gate restarts", "starting"))
     assert ready["error"] is None
     assert gate.tell("pid") != killed
+    assert gate.tell("overlay") == 0  # as a keeper asks, behind either door
     for body, answer in told.values():
         assert gate.ask("/v1/decisions", body) == (200, answer | {"replayed": True})
 

@@ -1,4 +1,4 @@
-"""A gate and its uplink in a real Ray cluster: killed, the uplink comes back by itself; nothing is lost or doubled."""
+"""A gate, its uplink and its keeper in a real Ray cluster: killed, they come back; nothing is lost or doubled."""
 
 import http.client
 import json
@@ -18,6 +18,8 @@ from actors.uplink.key import new_key, public_of, signer_of
 from serve_apps.ingest.ports import SiteKey
 from tests.integration.clouds import Cloud, serving
 from tests.integration.spawned import Cluster, Gate, shelved
+from tests.unit.cloudfeatures.test_door import READER, House
+from tests.unit.cloudfeatures.test_extractor import decided
 from tidegate.frames import OF_LANE, Origin, encode, packed
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.records import DECISION_BODY_BYTES, Kind, Lane, Record
@@ -40,8 +42,14 @@ def pem() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with serving(tmp_path_factory.mktemp("cloud")) as made:
+def features() -> House:
+    """What other sites did, in a log of its own."""
+    return House()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, features: House) -> Iterator[Cloud]:
+    with serving(tmp_path_factory.mktemp("cloud"), features.app) as made:
         yield made
 
 
@@ -59,7 +67,9 @@ def site(
     key.chmod(0o600)
     signer = signer_of(pem, "key")
     cloud.keys.of[signer.key] = SiteKey(signer.key, "sends-up", public_of(pem, "key"), 0)
-    made = Gate(ray_cluster, folder, uplink={"url": cloud.url, "key": str(key)})
+    reads = folder / "features.key"
+    reads.write_text(READER)
+    made = Gate(ray_cluster, folder, uplink={"url": cloud.url, "key": str(key), "features_key": str(reads)})
     assert made.tell("ready")["error"] is None
     yield made
     made.close()
@@ -106,6 +116,26 @@ def test_an_uplink_killed_under_load_comes_back_and_sends_the_rest_once(site: Ga
     assert [spans[0][0] for spans in committed.values()] == [1, 1]
     status = site.ask("/v1/site")[1]
     assert status["epoch_began"] == "first_start"
+
+
+def test_what_other_sites_did_reaches_the_gate_also_after_its_keeper_was_killed(site: Gate, features: House) -> None:
+    def elsewhere(number: int) -> None:
+        name = f"site-{number}.g0.0123456789abcdef"
+        features.cloud.send(Lane.DECISIONS, decided(number, 1, of=name))
+        features.live(3)
+
+    def known() -> Any:
+        return site.ask("/v1/site")[1]["overlay"]
+
+    elsewhere(1)
+    assert until(lambda: known()["version"] > 0)
+    before, killed = known(), site.tell("keeper_pid")
+    os.kill(killed, signal.SIGKILL)
+    elsewhere(2)
+
+    assert until(lambda: known()["version"] > before["version"])
+    assert site.tell("keeper_pid") != killed
+    assert (before["cards"], before["whole"]) == (1, True)
 
 
 def lost(cloud: Cloud, pem: bytes) -> str:

@@ -1,0 +1,61 @@
+"""What a keeper needs: the cloud's log of deltas, and the gate that counts them."""
+
+from typing import NamedTuple, Protocol
+
+from tidegate.errors import TemporaryError
+
+
+class NoDeltasError(TemporaryError):
+    """The cloud gave none, for a reason that is told; `asked_s` is how long it asks to wait, 0 where it doesn't say."""
+
+    code = "NO_DELTAS"
+
+    def __init__(self, message: str, asked_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.asked_s = asked_s
+
+
+class Found(NamedTuple):
+    """A batch as it came: it has the versions from `since` on and before `until`."""
+
+    since: int
+    until: int
+    wire: bytes
+
+
+class Source(Protocol):
+    """The log of deltas."""
+
+    def after(self, version: int) -> Found | None:
+        """Return the first batch of a version or above; None: there was none for as long as the cloud waits.
+
+        Where the cloud has let that version go, the batch begins later. Blocks, for a bounded time.
+
+        Raises:
+            NoDeltasError: none could be had; ask again.
+        """
+
+
+class Orders(Protocol):
+    """The gate's side; every call may block for a bounded time."""
+
+    def version(self) -> int:
+        """Return where its overlay is.
+
+        Raises:
+            TemporaryError: it doesn't answer now.
+        """
+
+    def take(self, found: Found) -> int:
+        """Have it count a batch, durably; return where its overlay is then.
+
+        Raises:
+            TemporaryError: it doesn't, for now or because the batch isn't one for it.
+        """
+
+    def nothing_came(self, version: int) -> None:
+        """Tell it that there is nothing of a version or above.
+
+        Raises:
+            TemporaryError: it doesn't answer now.
+        """
