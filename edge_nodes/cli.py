@@ -1,7 +1,7 @@
 """The command line of a site.
 
 `tidegate up`, `run`, `doctor`, `train`, `tune`, `backtest`, `archive`, `bundle`, `policy`, `lists`, `replay`,
-`decision`, `reasons`, `key`, `site`, `cloud`, `wan`, `journal`.
+`decision`, `reasons`, `key`, `site`, `cloud`, `models`, `wan`, `journal`.
 """
 
 import os
@@ -21,7 +21,7 @@ from actors.journal.report import show_lines, verify_lines
 from actors.journal.verify import verify
 from actors.scorer.model import Scorer
 from actors.scorer.shelf import Shelf
-from edge_nodes import backtests, cloudsites, decisions, keyfile, policies, sitekey, wan
+from edge_nodes import backtests, cloudsites, decisions, keyfile, models, policies, sitekey, wan
 from edge_nodes.cloud import cloud, cloud_settings
 from edge_nodes.doctor import examination
 from edge_nodes.doctor.linux import LinuxMachine
@@ -50,6 +50,7 @@ app.add_typer(cloudsites.app, name="cloud")
 cloudsites.app.add_typer(keyfile.cloud_app, name="key")
 app.add_typer(policies.app, name="policy")
 app.add_typer(policies.lists_app, name="lists")
+app.add_typer(models.app, name="models")
 app.add_typer(wan.app, name="wan")
 app.command()(backtests.backtest)
 app.command(context_settings=PASSED_ON)(up)

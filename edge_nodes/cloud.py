@@ -27,7 +27,7 @@ from tidegate.limits import SERVED_HEALTH_S
 from tidegate.settings import parse
 
 HOST: Final = "127.0.0.1"
-APPLICATIONS: Final = {"ingest": "/", "archive": "/archive", "features": "/v1/features"}
+APPLICATIONS: Final = {"ingest": "/", "archive": "/archive", "features": "/v1/features", "models": "/v1/models"}
 """The cloud's applications, and under which path each answers."""
 OPERATOR: Final = "operator"
 SITES: Final = "sites"
@@ -90,10 +90,12 @@ def cloud_settings(path: Path | None) -> CloudSettings:
         told = checked(CloudSettings, parse(str(path), path.read_text()), name=str(path))
     except OSError as error:
         raise SettingsError(f"{path}: can't be read ({error.strerror})") from error
-    client, password = (_beside(path, name) for name in (told.log.client, told.features.redis_password))
+    named = (told.log.client, told.features.redis_password, told.models.signing_keys)
+    client, password, signing = (_beside(path, name) for name in named)
     log = told.log.model_copy(update={"client": client})
     features = told.features.model_copy(update={"redis_password": password})
-    return told.model_copy(update={"log": log, "features": features})
+    models = told.models.model_copy(update={"signing_keys": signing})
+    return told.model_copy(update={"log": log, "features": features, "models": models})
 
 
 def _beside(path: Path, name: str) -> str:

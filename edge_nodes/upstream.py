@@ -1,5 +1,6 @@
 """Asks the cloud something, for the commands that do; what it refuses is told in its own words."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
@@ -57,13 +58,17 @@ class Cloud:
         """
         return self._ask("POST", path, body.model_dump_json().encode() if body else b"", answer)
 
+    def put(self, path: str, data: bytes, media_type: str, answer: type[M]) -> M:
+        """Put bytes at a path and return the answer; raises as `post`."""
+        return self._ask("PUT", path, data, answer, {"content-type": media_type})
+
     def get(self, path: str, answer: type[M]) -> M:
         """Return what is at a path; raises as `post`."""
         return self._ask("GET", path, b"", answer)
 
-    def _ask(self, method: str, path: str, body: bytes, answer: type[M]) -> M:
+    def _ask(self, method: str, path: str, body: bytes, answer: type[M], headers: Mapping[str, str] | None = None) -> M:
         try:
-            reply = self._carrier.ask(method, path, body, self._headers)
+            reply = self._carrier.ask(method, path, body, {**self._headers, **(headers or {})})
         finally:
             self._carrier.close()
         if reply.status not in _WELL:

@@ -113,6 +113,27 @@ class FeaturesOptions(_Section):
         return self
 
 
+class ModelsOptions(_Section):
+    """How the catalogue of what sites should have is signed."""
+
+    signing_keys: Annotated[
+        str,
+        Field(
+            description="folder of the private keys that sign, readable by their owner alone; empty, because a cloud "
+            "on one machine has them beside its registry"
+        ),
+    ] = ""
+    root_threshold: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=9,
+            description="keys that must sign a root; 1, because one operator starts alone; fixed when the catalogue is "
+            "made",
+        ),
+    ] = 1
+
+
 class CloudSettings(_Section):
     """Everything a cloud is told."""
 
@@ -120,6 +141,7 @@ class CloudSettings(_Section):
     ingest: IngestOptions = IngestOptions()
     archive: ArchiveOptions = ArchiveOptions()
     features: FeaturesOptions = FeaturesOptions()
+    models: ModelsOptions = ModelsOptions()
 
 
 class _Application(_Section):
@@ -143,6 +165,10 @@ class ArchiveSettings(_Application, ArchiveOptions):
 
 class FeaturesSettings(_Application, FeaturesOptions):
     """Arguments of features."""
+
+
+class ModelsSettings(_Application, ModelsOptions):
+    """Arguments of models."""
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -33,7 +33,12 @@ class Scope(StrEnum):
     FEATURES = "features"
     """In the cloud: read what all sites did to cards."""
     CACHE = "cache"
-    """In the cloud: read the same to hand it on, as a cache does that asks its own readers who they are."""
+    """In the cloud: read the same, or what `catalogue` may fetch, to hand it on, as a cache does that asks its own
+    readers who they are."""
+    MODELS = "models"
+    """In the cloud: publish models, and say which sites should have them."""
+    CATALOGUE = "catalogue"
+    """In the cloud: fetch what a site should have, and report what became of it."""
 
 
 def _any_or_named(text: object, named: ValidatorFunctionWrapHandler) -> str:

@@ -294,6 +294,27 @@ FEATURES_READ_CARDS: Final = 512  # of a store at a time: half a megabyte
 DELTAS_WAIT_S: Final = 25.0  # a reader without news is told so before proxies cut it off, which they do at 30 to 60
 DELTAS_WAITING_MAX: Final = 2_048  # readers that wait at a time; a CDN makes one of a thousand
 
+# --- The catalogue, and what comes down by it. ---
+CATALOGUE_ROLE_BYTES_MAX: Final = MIB  # of one role's file: three thousand targets
+CATALOGUE_ROOTS_MAX: Final = 256  # after the pinned one: a rotation a month for twenty years
+CATALOGUE_TARGETS_MAX: Final = 2_048  # of one role: three bundles kept need thirty
+CATALOGUE_ROOT_US: Final = 365 * DAY_US  # people sign it: once a year is remembered, and two would be forgotten
+CATALOGUE_ROLES_US: Final = 90 * DAY_US  # targets and what they delegate to: a quarter, as certificates live
+CATALOGUE_SNAPSHOT_US: Final = 7 * DAY_US  # as long as a site may be cut off
+CATALOGUE_TIMESTAMP_US: Final = DAY_US  # so late a site finds out that somebody withholds the newest
+CATALOGUE_RENEW_PART: Final = 2  # renewed when one part of so many is left: half a day of a broken signer does no harm
+ROLLOUT_SITES_MAX: Final = 1_024  # named one by one, as canaries or with pins; more are a ring
+MODEL_ARTIFACT_BYTES_MAX: Final = 64 * MIB  # one part of a bundle: a hundred times the largest so far
+MODEL_FILES_MAX: Final = 16  # of one bundle: twice what it has
+MODEL_BUNDLES_MAX: Final = 512  # in the registry: one a day for more than a year; add none before some are let go
+ROLLOUT_BUNDLES_MAX: Final = 64  # in use at a time: stable, candidate, the one before, and pins
+ROLLOUT_REFUSED_PARTS: Final = 100  # more than one part of so many that refuse: it is the bundle, not a machine
+ROLLOUT_SITES_REPORTING_MAX: Final = 16_384  # as many as are let in, and old names of some
+ROLLOUT_WHY_MAX: Final = 500  # letters: a paragraph
+MODEL_LIST_MAX: Final = 200  # bundles, changes in one answer
+MODELS_TICK_S: Final = 60.0  # between two looks at what ends soon; a tenth of a thousandth of a timestamp's life
+MODEL_READ_BYTES: Final = 256 * KIB  # read and checked at a time
+
 # --- The archive. ---
 REPLAY_WINDOW_US: Final = ANSWERS_AGE_US  # as far back as a label still finds its payment, a decision is asked about
 ARCHIVE_BATCH_ROWS: Final = 65_536  # sixteen full frames: 45 MB as rows, and a commit's 100 ms are 2 µs a row

@@ -41,6 +41,10 @@ class Shelf:
             raise BundleError(f"{bundle}: the manifest is that of {loaded.id}; fetch or package the bundle again")
         return loaded
 
+    def files(self, bundle: BundleId) -> dict[str, bytes]:
+        """Return the files of a verified bundle, its cards with them; raises as `load`."""
+        return self._folder.files(self.load(bundle).id)
+
     def active(self) -> BundleId | None:
         """Return the bundle that decides, or None where none was ever activated.
 

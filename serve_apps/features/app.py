@@ -19,7 +19,7 @@ from serve_apps.features.ports import Store, TrimmedError
 from serve_apps.features.service import Service, Standing
 from serve_apps.features.tail import Tail
 from serve_apps.features.views import card_of, snapshot_of
-from serve_apps.plumbing.web import add_errors, answered, needing, problems
+from serve_apps.plumbing.web import add_errors, answered, needing, problems, reading
 from tidegate import __version__
 from tidegate.clock import Clock, rfc3339
 from tidegate.deltas import DELTA_MEDIA_TYPE
@@ -105,26 +105,11 @@ def build(room: Room, keyring: Keyring) -> FastAPI:
         answer.headers["tidegate-next"] = str(error.begin)
         return answer
 
-    _add_deltas(app, room.tail, _reading(keyring))
-    _add_states(app, room.store, _reading(keyring))
+    _add_deltas(app, room.tail, reading(keyring, Scope.FEATURES))
+    _add_states(app, room.store, reading(keyring, Scope.FEATURES))
     _add_status(app, room, needing(keyring, Scope.READ))
     _add_health(app, room, needing(keyring, Scope.METRICS))
     return app
-
-
-def _reading(keyring: Keyring) -> Callable[[Request], str]:
-    """Return what lets in who may read of cards, and says whose caches may keep the answer."""
-    reader, cache = needing(keyring, Scope.FEATURES), needing(keyring, Scope.CACHE)
-
-    def whose(request: Request) -> str:
-        known = keyring.caller(request.scope["headers"])
-        if Scope.CACHE in known.scopes and Scope.FEATURES not in known.scopes:
-            cache(request)
-            return "public"
-        reader(request)
-        return "private"
-
-    return whose
 
 
 def _bytes(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:

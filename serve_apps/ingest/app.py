@@ -8,13 +8,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_apps.ingest.backend import Backend
-from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.committer import Origin
 from serve_apps.ingest.exposition import exposition
 from serve_apps.ingest.identity import body_told, reading
 from serve_apps.ingest.intake import UnwantedError
 from serve_apps.ingest.ports import Case, Quarantine
 from serve_apps.ingest.views import forks_view, lane_view, looks_view, refusals_view, site_view, sites_view
+from serve_apps.plumbing.bodies import body_of
 from serve_apps.plumbing.stream.ports import FencedError
 from serve_apps.plumbing.web import add_errors, answered, needing, problems
 from tidegate import __version__

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, NamedTuple
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.labels import Became, Labels, label_of
+from serve_apps.plumbing.bodies import body_of
 from serve_apps.plumbing.web import problems
 from tidegate.bodies import parse_label
 from tidegate.clock import Clock

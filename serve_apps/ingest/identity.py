@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from serve_apps.ingest.bodies import body_of
 from serve_apps.ingest.ingest import Meter
 from serve_apps.ingest.ports import SiteKey
 from serve_apps.ingest.registry import Made, Registered, Registry
+from serve_apps.plumbing.bodies import body_of
 from serve_apps.plumbing.web import needing, problems
 from tidegate.clock import rfc3339
 from tidegate.enrolment import (

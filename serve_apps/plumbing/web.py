@@ -24,6 +24,24 @@ def needing(keyring: Keyring, scope: Scope) -> Callable[[Request], Caller]:
     return caller
 
 
+def reading(keyring: Keyring, scope: Scope) -> Callable[[Request], str]:
+    """Return what lets in who has a scope, and says whose caches may keep the answer.
+
+    Those of everybody where the key is a cache's own, which asks its readers who they are before it answers.
+    """
+    reader, cache = needing(keyring, scope), needing(keyring, Scope.CACHE)
+
+    def whose(request: Request) -> str:
+        known = keyring.caller(request.scope["headers"])
+        if Scope.CACHE in known.scopes and scope not in known.scopes:
+            cache(request)
+            return "public"
+        reader(request)
+        return "private"
+
+    return whose
+
+
 def answered(error: TidegateError, status: int | None = None) -> Response:
     """Return an error as a problem."""
     status, headers, body = render(error, status)

@@ -40,6 +40,7 @@ NOT_RUN: Final = {
     "tidegate train --params ": "rests on what that finds",
     "tidegate site ": "asks a cloud that isn't here; tests/integration/test_identity.py runs them all",
     "tidegate cloud site ": "is the operators' side of the same",
+    "tidegate models ": "asks a cloud's registry; tests/integration/test_cloud.py runs them",
     "podman ": "wants an engine for containers; tests/integration/test_kuberay.py reads what it is given",
     "kubectl ": "wants a cluster; tests/integration/test_kuberay.py reads what is applied",
     "tidegate wan ": "cuts a site off from a cloud; test_up.py has two and one",

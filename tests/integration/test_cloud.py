@@ -18,8 +18,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from actors.scorer.disk import PosixFolder
+from actors.scorer.shelf import Shelf
 from actors.uplink.memory import MemoryTexts
+from edge_nodes.cli import app
 from edge_nodes.node import free_port
 from edge_nodes.reaper import members
 from serve_apps.archive.delta import opened
@@ -80,6 +84,25 @@ class Cloud:
         asked = enrolment(name, made["token"], site.public, site.signer).model_dump()
         status, told = self.ask("POST", f"/v1/sites/{name}/enrolment", asked)
         assert status == 200, told
+
+    def models(self, *words: str) -> str:
+        """Return what a command of `tidegate models` says."""
+        where = ["--cloud", f"https://127.0.0.1:{self.port}", "--authority", str(self.authority)]
+        done = CliRunner().invoke(app, ["models", *words, *where, "--key-file", str(self.folder / "operator.key")])
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done.output
+
+    def offered(self, folder: Path, files: dict[str, bytes]) -> str:
+        """Publish a bundle of a machine's shelf, and roll it out to a canary."""
+        config = folder / "trainer.toml"
+        config.write_text(f'data_dir = "{folder / "trainer"}"\nmachine_mark = "{folder / "mark"}"\n')
+        (folder / "trainer").mkdir()
+        bundle = Shelf(folder=PosixFolder(folder / "trainer" / "bundles")).put(files)
+        assert self.models("publish", bundle, "--config", str(config)).startswith(f"{bundle}: passed")
+        assert "canaries s1" in self.models("canaries", "s1", "--why", "ours")
+        assert bundle in self.models("offer", bundle, "--why", "new")
+        assert "nodes.npy" in self.models("show", bundle)
+        return bundle
 
     def bytes(self, path: str) -> tuple[int, str | None, bytes]:
         """Return a status, where to go on, and a body of features."""
@@ -192,7 +215,9 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 @pytest.mark.slow
-def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(cloud: Cloud, tmp_path: Path) -> None:
+def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(
+    cloud: Cloud, tmp_path: Path, bundle_files: dict[str, bytes]
+) -> None:
     sites = [cloud.site(name, tmp_path) for name in ("s1", "s2")]
     stranger = cloud.site("s3", tmp_path)
     for name, site in zip(("s1", "s2"), sites, strict=True):
@@ -210,7 +235,8 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
         site.uplink.offer(texts)
         site.uplink.standing.connected = False
     assert cloud.until_archived(1)["trouble"] is None
-    killed = {name: cloud.replica(name) for name in ("ingest", "archive", "features")}
+    bundle = cloud.offered(tmp_path, bundle_files)
+    killed = {name: cloud.replica(name) for name in ("ingest", "archive", "features", "models")}
     with ThreadPoolExecutor(1) as waiting:  # nothing of the above can be counted: no log has a batch yet
         first = waiting.submit(cloud.bytes, "deltas?from=0&live=1")
         use(sites[0], "card-7")
@@ -235,6 +261,7 @@ def test_what_sites_send_is_archived_once_though_ingest_and_archive_are_killed(c
     assert cloud.ask("GET", "/archive/v1/status", key="tg_nobody")[0] == 401
     assert cloud.ask("GET", "/archive/readyz", key="")[1] == {"ready": True, "why": None}
     assert_counted_once(cloud, dict(zip(("s1", "s2"), sites, strict=True)))
+    assert f"candidate {bundle} at canary: active at 0, refused at 0" in cloud.models("list")
     cloud.stop()
 
     decisions, events = cloud.archived("decisions"), cloud.archived("events")

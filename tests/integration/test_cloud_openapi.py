@@ -1,4 +1,4 @@
-"""What ingest's and features' OpenAPI documents allow or forbid is never answered with a server error."""
+"""What the OpenAPI documents of ingest, features and models allow or forbid is never answered with a server error."""
 
 import os
 import subprocess
@@ -25,6 +25,7 @@ from serve_apps.plumbing.stream.log import DELTAS
 from serve_apps.plumbing.stream.memory import MemoryStream
 from tests.unit.cloudfeatures.test_door import OPERATOR, House
 from tests.unit.cloudfeatures.test_extractor import decided
+from tests.unit.models import test_door
 from tidegate.clock import SystemClock
 from tidegate.keys import KeyFile, Keyring, Scope, make_key
 from tidegate.records import Lane
@@ -34,12 +35,16 @@ START_S = 30
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(params=["ingest", "features"])
+@pytest.fixture(params=["ingest", "features", "models"])
 def running(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """Where an application in memory listens, and a key for all of it."""
     if request.param == "ingest":
         with ingesting() as told:
             yield told
+    elif request.param == "models":
+        models = test_door.House()
+        with listening(models.app) as url:
+            yield url, test_door.OPERATOR
     else:
         monkeypatch.setattr("serve_apps.features.app.DELTAS_WAIT_S", 0.01)  # else each one waits that long
         house = House()

@@ -128,7 +128,7 @@ def test_what_serve_is_told_names_applications_deployments_and_arguments_that_th
         assert [deployment.name for deployment in each.deployments] == [
             application._bound_deployment.name  # noqa: SLF001 - Serve has no other way to ask
         ]
-    assert [each.route_prefix for each in told.applications] == ["/", "/archive", "/v1/features"]
+    assert [each.route_prefix for each in told.applications] == ["/", "/archive", "/v1/features", "/v1/models"]
 
 
 @pytest.mark.parametrize("name", RENDERED)

@@ -5,10 +5,18 @@ from pathlib import Path
 import pytest
 
 from edge_nodes.cloud import APPLICATIONS, cloud_settings, configuration
-from tidegate.cloudsettings import ArchiveSettings, CloudSettings, FeaturesSettings, IngestSettings, checked
+from tidegate.cloudsettings import (
+    ArchiveSettings,
+    CloudSettings,
+    FeaturesSettings,
+    IngestSettings,
+    ModelsSettings,
+    checked,
+)
 from tidegate.errors import SettingsError
 
 REDIS = '[features]\nredis = "redis://r:1/0"\nredis_password = "p"\n'
+SIGNING = '[models]\nsigning_keys = "signing"\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -48,13 +56,16 @@ def test_a_file_that_isnt_there_is_told(tmp_path: Path) -> None:
 
 
 def test_each_application_is_given_what_it_takes_and_a_path_of_its_own(tmp_path: Path) -> None:
-    settings = cloud_settings(written(tmp_path, "[ingest]\ncommitters = 3\n[archive]\nmerge_files = 7\n" + REDIS))
+    settings = cloud_settings(
+        written(tmp_path, "[ingest]\ncommitters = 3\n[archive]\nmerge_files = 7\n" + REDIS + SIGNING)
+    )
 
     told = configuration(tmp_path, 8500, tmp_path / "server.pem", "here", settings)["applications"]
 
-    ingest, archive, features = ({one["name"]: one["args"] for one in told}[name] for name in APPLICATIONS)
+    ingest, archive, features, models = ({one["name"]: one["args"] for one in told}[name] for name in APPLICATIONS)
     assert checked(IngestSettings, ingest, name="ingest").committers == 3
     assert checked(ArchiveSettings, archive, name="archive").merge_files == 7
     kept = checked(FeaturesSettings, features, name="features")
     assert (kept.redis, kept.redis_password) == ("redis://r:1/0", str(tmp_path / "p"))
-    assert [one["route_prefix"] for one in told] == ["/", "/archive", "/v1/features"]
+    assert [one["route_prefix"] for one in told] == ["/", "/archive", "/v1/features", "/v1/models"]
+    assert checked(ModelsSettings, models, name="models").signing_keys == str(tmp_path / "signing")

@@ -5,11 +5,18 @@ from typing import Any
 import pytest
 
 from tests.unit.test_settings import UNITS, fields
-from tidegate.cloudsettings import ArchiveSettings, CloudSettings, FeaturesSettings, IngestSettings, checked
+from tidegate.cloudsettings import (
+    ArchiveSettings,
+    CloudSettings,
+    FeaturesSettings,
+    IngestSettings,
+    ModelsSettings,
+    checked,
+)
 from tidegate.errors import SettingsError
 
 GOOD = {"data_dir": "x", "keys": "x/keys.json"}
-MODELS = (CloudSettings, IngestSettings, ArchiveSettings, FeaturesSettings)
+MODELS = (CloudSettings, IngestSettings, ArchiveSettings, FeaturesSettings, ModelsSettings)
 FIELDS = {name: info for model in MODELS for name, info in fields(model)}
 
 

@@ -16,7 +16,7 @@ from tidegate.settings import SiteSettings, merge, parse, site_settings
 
 BASE: dict[str, Any] = {"data_dir": "var/site", "machine_mark": "var/mark"}
 UNITS = re.compile(
-    r"\b(address|port|bytes|word|cards|terminals|records|hours|name|code|folder|file|millionths|partitions|brokers|days|files|committers)\b"
+    r"\b(address|port|bytes|word|cards|terminals|records|hours|name|code|folder|file|millionths|partitions|brokers|days|files|committers|keys)\b"
 )
 KEYS = st.sampled_from("abc")
 TREES = st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=6)

@@ -1,0 +1,1 @@
+"""Models down: a catalogue that sites prove, and the artifacts it names."""
