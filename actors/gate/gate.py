@@ -16,7 +16,7 @@ from actors.gate.state import ENTITY_OF, First, State, count_brakes, count_label
 from actors.journal.journal import Journal
 from actors.journal.log import Item
 from actors.window.window import Evicted, Window
-from tidegate.clock import EventClock, SteadyClock, microseconds
+from tidegate.clock import EventClock, SteadyClock, microseconds, rfc3339
 from tidegate.decided import Decided, answer
 from tidegate.decision import Mark
 from tidegate.deltas import Deltas, Label
@@ -230,10 +230,8 @@ class Gate:
             InvalidError: it became known in the future.
             ConflictError: the label's id was used with another body.
         """
-        return self._take_label(label_values(request))
-
-    def _take_label(self, values: dict[str, Any]) -> tuple[dict[str, Any], int]:
         self._must_run()
+        values = label_values(request)
         known = self._state.labels.knows(values)
         if known is None:
             raise _conflict("label_id")
@@ -307,11 +305,10 @@ class Gate:
         Raises:
             NotReadyError, OverloadedError, DiskFullError: nothing was changed; try again.
         """
-        values = label._asdict()
-        del values["taken_us"]
+        said = {name: getattr(label, name) for name in ("label_id", "merchant", "transaction_id", "verdict", "source")}
         try:
-            self._take_label(values)
-        except (NotFoundError, ConflictError, InvalidError):
+            self.label(LabelRequest.model_validate(said | {"known_at": rfc3339(label.known_us)}))
+        except (NotFoundError, ConflictError, InvalidError, ValueError, OverflowError):
             return False
         return True
 

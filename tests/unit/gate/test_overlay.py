@@ -1,6 +1,7 @@
 """A gate decides with what other sites did, says how far it knows of them, and never counts its own twice."""
 
 import asyncio
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,13 @@ from actors.journal.memory import MemoryDisk
 from tests.deltas import posted, used
 from tidegate.clock import rfc3339
 from tidegate.decision import REASONS
-from tidegate.deltas import DeltaError
+from tidegate.deltas import DeltaError, DeltaKind, Deltas, Verdict, uses, verdicts
 from tidegate.errors import InvalidError, NotFoundError
 from tidegate.features.declarations import NAMES
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, RecordId, SiteId
 from tidegate.limits import LABELS_AT_ONCE, MINUTE_US
-from tidegate.records import Kind
+from tidegate.records import DECISION, Kind
 
 PARTIAL = "SYS_FEATURES_PARTIAL"
 
@@ -121,8 +122,59 @@ def test_a_label_that_cannot_be_applied_holds_up_nothing(rig: Any) -> None:
     rig.hear(gate, posted(1, at_us=rig.now_us + 10 * MINUTE_US), 1)
     rig.hear(gate, posted(1, at_us=rig.now_us), 2)
     rig.hear(gate, posted(1, at_us=rig.now_us, verdict="legit"), 3)
+    odds: list[dict[str, Any]] = [{"verdict": "perhaps"}, {"name": "no id"}, {"at_us": -(1 << 62)}]
+    for number, odd in enumerate(odds, 4):
+        rig.hear(gate, posted(1, **({"at_us": rig.now_us} | odd)), number)
     assert (gate.tally.fraud_labels, gate.tally.legit_labels) == (1, 0)
-    assert gate.window.overlay.reached.version == 3
+    assert gate.window.overlay.reached.version == 6
+
+
+def told_on(gate: Gate) -> Deltas:
+    """Return what the cloud makes of all that a gate journaled."""
+    origin = Origin(SiteId(gate.settings.site), GateId(gate.settings.gate), gate.epoch)
+    gate.journal.commit()
+    records = [record for _, record in gate.journal.scan()]
+    rows = [np.frombuffer(record.to_bytes(), DECISION) for record in records if record.kind is Kind.DECISION]
+    said = [
+        Verdict(record.pos, record.time_us, *(record.values()[name] for name in ("card", "feature_us", "delta")))
+        for record in records
+        if record.kind is Kind.LABEL_RECEIVED
+    ]
+    return Deltas(np.concatenate([uses(origin, np.concatenate(rows)), verdicts(origin, said)]))
+
+
+def test_two_sites_that_heard_of_each_other_read_what_one_that_saw_all_reads(rig: Any) -> None:
+    rng, clock = Random(7), rig.clock
+    rigs = [type(rig)(rig.scorer, rig.now_us, clock, layer={"site": name}) for name in ("one", "two", "all")]
+    one, two, both = gates = [made.open() for made in rigs]
+    for number in range(60):
+        clock.advance(rng.choice((1_000_000, 400_000_000, 7_200_000_000)))
+        here = rng.randrange(2)
+        late = rng.choice((0, 0, 3_600_000_000))
+        occurred = rfc3339(clock.now_us() - late)
+        request = rig.payment(
+            number, card=f"card-{rng.randrange(6)}", terminal=f"t-{here}", occurred_at=occurred,
+            amount={"minor": rng.randrange(1, 90_000), "currency": "EUR"},
+        )  # fmt: skip
+        for gate in (gates[here], both):
+            gate.decide(request)
+            if number % 4 == 0:
+                gate.label(rig.label(number))
+    for made, gate, other in ((rigs[0], one, two), (rigs[1], two, one)):
+        made.hear(gate, told_on(other), 1)
+
+    for number, here in enumerate((0, 1, 0, 1), 100):
+        request = rig.payment(number, card=f"card-{number % 2}", terminal=f"t-{here}")
+        vectors = [gate.decide(request).decided.features for gate in (gates[here], both)]
+        assert vectors[0] == vectors[1]
+        rigs[1 - here].hear(gates[1 - here], told_on_last(gates[here]), number)
+
+
+def told_on_last(gate: Gate) -> Deltas:
+    """Return what the cloud makes of a gate's last decision."""
+    batch = told_on(gate)
+    rows = batch.of_cards()
+    return Deltas(rows[rows["pos"] == rows["pos"][rows["kind"] == DeltaKind.USE].max()])
 
 
 def lived(rig: Any) -> Gate:
