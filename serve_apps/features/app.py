@@ -24,11 +24,11 @@ from tidegate import __version__
 from tidegate.clock import Clock, rfc3339
 from tidegate.deltas import DELTA_MEDIA_TYPE
 from tidegate.enrolment import SiteName
-from tidegate.errors import OverloadedError
+from tidegate.errors import NotReadyError, OverloadedError
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.keys import Caller, Keyring, Scope
-from tidegate.limits import DELTAS_WAIT_S, FEATURES_SNAPSHOTS_MAX
+from tidegate.limits import DELTAS_WAIT_S, FEATURES_SNAPSHOTS_MAX, FEATURES_STALLED_US
 from tidegate.payment import TokenText
 from tidegate.snapshots import SNAPSHOT_MEDIA_TYPE, Snapshot
 
@@ -126,11 +126,25 @@ def _add_deltas(app: FastAPI, room: Room, reading: Callable[[Request], str]) -> 
     async def deltas(whose: Annotated[str, Depends(reading)], asked: Annotated[DeltasQuery, Query()]) -> Response:
         found = await room.tail.first(asked.version, DELTAS_WAIT_S if asked.live else 0.0)
         if found is None:
+            if asked.live:
+                _need_current(room)
             as_of = {"tidegate-as-of": str(room.service.standing.as_of_us)}
             return Response(status_code=204, headers=as_of | {"cache-control": f"{whose}, {_SOON}"})
         headers = {"tidegate-version": str(found.version), "tidegate-next": str(found.version + 1)}
         headers |= {"tidegate-as-of": str(found.time_us), "cache-control": f"{whose}, {_KEPT}"}
         return Response(found.data, headers=headers, media_type=DELTA_MEDIA_TYPE)
+
+
+def _need_current(room: Room) -> None:
+    """Refuse to say that there is nothing new where nobody knows: a gate would take what it has for all there is.
+
+    Raises:
+        NotReadyError: the deltas are behind what sites sent.
+    """
+    said, now_us = room.service.standing, room.clock.now_us()
+    if now_us - said.as_of_us > FEATURES_STALLED_US:
+        why = said.trouble or next(iter(said.halted.values()), "") or room.service.stalled(now_us) or "it catches up"
+        raise NotReadyError(f"the deltas are behind what sites sent: {why}")
 
 
 def _add_states(app: FastAPI, store: Store, reading: Callable[[Request], str]) -> None:

@@ -147,6 +147,23 @@ def test_what_waits_to_be_a_batch_isnt_known_yet(house: House) -> None:
     assert as_of(house) > before_us
 
 
+def test_nothing_new_is_never_said_to_who_waits_where_nobody_knows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_apps.features.app.DELTAS_WAIT_S", 0.0)
+    house.live(1)
+    waiting = {"from": 1_000_000, "live": 1}
+    assert house.ask("/deltas", query=waiting).status_code == 204
+    house.cloud.send(Lane.DECISIONS, b"nothing")
+    house.live(1)
+    house.cloud.clock.advance(FEATURES_STALLED_US)
+    house.live(1)
+    answer = house.ask("/deltas", query=waiting)
+    assert (answer.status_code, "malformed" in answer.json()["detail"]) == (503, True)
+    assert house.ask("/deltas", query={"from": 1_000_000}).status_code == 204
+    assert house.ask("/deltas", query={"from": 0, "live": 1}).status_code == 200
+
+
 def as_of(house: House) -> int:
     return int(house.ask("/deltas", query={"from": 1_000_000}).headers["tidegate-as-of"])
 
