@@ -1,17 +1,29 @@
 """`tidegate models`: what operators ask of the cloud's registry of models, with an API key of the scope models."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from actors.gate.activation import golden_of_model
+from actors.keeper.catalogue import Keeping
+from actors.keeper.disk import PosixStore
+from actors.keeper.models import HttpsCatalogue
+from actors.scorer.model import Scorer
+from actors.scorer.shelf import Shelf
+from actors.uplink.https import HttpsCarrier
 from edge_nodes.loading import Configs, load
 from edge_nodes.node import shelf_of
 from edge_nodes.upstream import Cloud, read_api_key
-from tidegate.errors import SettingsError
-from tidegate.ids import BundleId
+from tidegate.bundle import check_admitted, decode
+from tidegate.clock import SystemClock
+from tidegate.errors import BundleError, PolicyError, SettingsError
+from tidegate.ids import BundleId, SiteId
+from tidegate.limits import ROLLOUT_WHY_MAX
+from tidegate.policy.check import examine
 from tidegate.rollout import (
     MODELS_PATH,
     BundleAnswer,
@@ -28,13 +40,14 @@ from tidegate.rollout import (
     Offer,
     Pin,
     Promote,
+    Report,
     ReportsAnswer,
     RollBack,
     Rotation,
     Thaw,
     Unpin,
 )
-from tidegate.trust import Target
+from tidegate.trust import Catalogue, Target
 
 app = typer.Typer(no_args_is_help=True, help="Models in the cloud: published, rolled out, rolled back.")
 
@@ -184,6 +197,71 @@ def rotate(
     """Give a role of the catalogue new keys; those it has are revoked, and sites learn of it by their next look."""
     path = f"{MODELS_PATH}/catalogue/roles/{role}/rotations"
     _tell_roles(_cloud(cloud, key_file, authority).post(path, _checked(Rotation, why=why), CatalogueAnswer))
+
+
+@app.command()
+def fetch(
+    *,
+    pinned: Annotated[Path, typer.Option(exists=True, help="the catalogue's first root, brought by hand: 1.root.json")],
+    key_file: Annotated[Path, typer.Option(help="file that holds an API key of the scope catalogue")],
+    door: Annotated[str, typer.Option(help="address of this site's door, which says what it decides by")],
+    door_key_file: Annotated[Path, typer.Option(help="file that holds an API key of the door, of the scope read")],
+    cloud: Url = _CLOUD,
+    authority: Authority = None,
+    config: Configs = None,
+) -> None:
+    """Bring the bundle that this site should have onto its shelf, proven, or tell the cloud that it decides by it."""
+    settings = load(config)
+    source = HttpsCatalogue(HttpsCarrier(cloud, authority=str(authority or "") or None), lambda: read_api_key(key_file))
+    store = PosixStore(Path(settings.data_dir).resolve() / "catalogue")
+    keeping = Keeping(pinned=pinned.read_bytes(), source=source, store=store)
+    catalogue, site = keeping.look(SystemClock().now_us()), SiteId(settings.site)
+    wanted = keeping.bundle(catalogue, site)
+    if wanted is None:
+        typer.echo("the catalogue asks nothing of this site")
+    elif wanted != shelf_of(settings).active():
+        _fetched(keeping, catalogue, wanted, lambda said: source.report(site, said), shelf_of(settings))
+    elif Cloud(door, key=read_api_key(door_key_file)).get("/v1/site", _Deciding).bundle == wanted:
+        source.report(site, Report(bundle=wanted, state="active"))
+        typer.echo(f"this site decides by {wanted}, and the cloud knows")
+    else:
+        typer.echo(f"{wanted} is active from the next start of the site on; start it (again)")
+
+
+class _Deciding(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    bundle: str
+
+
+def _fetched(
+    keeping: Keeping, catalogue: Catalogue, wanted: BundleId, tell: Callable[[Report], None], shelf: Shelf
+) -> None:
+    """Fetch a bundle, try it and make it the active one; where it fails, the cloud is told.
+
+    Raises:
+        BundleError: it isn't the one that was asked for, isn't whole, or fails.
+        PolicyError: its rules are too slow.
+    """
+    files = keeping.files(catalogue, wanted)
+    try:
+        activate(shelf, wanted, files)
+    except (BundleError, PolicyError) as error:
+        tell(Report(bundle=wanted, state="refused", why=error.message.partition("\n")[0][:ROLLOUT_WHY_MAX]))
+        raise
+    finally:
+        keeping.tidy()
+    typer.echo(f"{wanted} is active from the next start of the site on; start it (again)")
+
+
+def activate(shelf: Shelf, wanted: BundleId, files: Mapping[str, bytes]) -> None:
+    """Put a bundle on the shelf, try it on its golden rows, and make it the active one; raises as `_fetched`."""
+    found = decode(files)
+    if found.id != wanted:
+        raise BundleError(f"{wanted}: its manifest is that of {found.id}; publish it again")
+    check_admitted(found.manifest)
+    examine(found.id, found.manifest.policy, golden_of_model(Scorer(found)), time.perf_counter)
+    shelf.activate(shelf.put(files))
 
 
 def _change(change: Change, asked: Cloud) -> None:

@@ -313,6 +313,7 @@ ROLLOUT_SITES_REPORTING_MAX: Final = 16_384  # as many as are let in, and old na
 ROLLOUT_WHY_MAX: Final = 500  # letters: a paragraph
 MODEL_LIST_MAX: Final = 200  # bundles, changes in one answer
 MODELS_TICK_S: Final = 60.0  # between two looks at what ends soon; a tenth of a thousandth of a timestamp's life
+MODEL_FETCH_BYTES: Final = MIB  # asked for at a time by a site: so much is fetched again after a cut, and no more
 MODEL_READ_BYTES: Final = 256 * KIB  # read and checked at a time
 
 # --- The archive. ---

@@ -1,4 +1,4 @@
-"""What a keeper needs: the cloud's log of deltas, and the gate that counts them."""
+"""What a keeper needs: the cloud's log of deltas and the gate that counts them, the cloud's catalogue, and a folder."""
 
 from typing import NamedTuple, Protocol
 
@@ -59,3 +59,54 @@ class Orders(Protocol):
         Raises:
             TemporaryError: it doesn't answer now.
         """
+
+
+class NoCatalogueError(TemporaryError):
+    """The cloud gave no file of the catalogue, or no part of an artifact, for a reason that is told."""
+
+    code = "NO_CATALOGUE"
+
+
+class CatalogueSource(Protocol):
+    """The cloud's catalogue and artifacts; nothing of it is believed."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file of the catalogue; None: there is none. Blocks, for a bounded time.
+
+        Raises:
+            NoCatalogueError: it couldn't be had; ask again.
+        """
+
+    def part(self, sha256: str, first: int, behind: int) -> bytes:
+        """Return some bytes of an artifact from `first` on, one at least, and none from `behind` on.
+
+        Raises:
+            NoCatalogueError: they couldn't be had; ask again.
+        """
+
+
+class Store(Protocol):
+    """A folder of a keeper's own."""
+
+    def names(self) -> list[str]:
+        """Return what is there."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None: there is none."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Make a file's content another, durably and at once.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add to a file, which is made where it is missing; a power cut may take some of it back.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""

@@ -15,7 +15,7 @@ class MemoryArtifacts:
     """Artifacts by their digest."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+        self.kept: dict[str, bytes] = {}
 
     def put(self, target: Target, chunks: Iterable[bytes]) -> None:
         """Keep bytes; see the port."""
@@ -24,36 +24,36 @@ class MemoryArtifacts:
             raise ArtifactError(f"body: {len(data)} bytes, where {target.size} were told of; send them whole")
         if hashlib.sha256(data).hexdigest() != target.sha256:
             raise ArtifactError("body: not the bytes of that sha256; send it again")
-        self._kept.setdefault(target.sha256, data)
+        self.kept.setdefault(target.sha256, data)
 
     def size(self, sha256: str) -> int | None:
         """Return the size; see the port."""
-        return len(self._kept[sha256]) if sha256 in self._kept else None
+        return len(self.kept[sha256]) if sha256 in self.kept else None
 
     def read(self, sha256: str, first: int, count: int) -> bytes:
         """Return bytes; see the port."""
-        if sha256 not in self._kept:
+        if sha256 not in self.kept:
             raise NotFoundError("sha256: there is no artifact of that digest")
-        return self._kept[sha256][first : first + count]
+        return self.kept[sha256][first : first + count]
 
 
 class MemoryPublished:
     """A catalogue's files by name."""
 
     def __init__(self) -> None:
-        self._files: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}
 
     def read(self, name: str) -> bytes | None:
         """Return a file; see the port."""
-        return self._files.get(name)
+        return self.files.get(name)
 
     def newest(self, role: str) -> int:
         """Return the highest version; see the port."""
-        return max((int(name.split(".")[0]) for name in self._files if name.endswith(f".{role}.json")), default=0)
+        return max((int(name.split(".")[0]) for name in self.files if name.endswith(f".{role}.json")), default=0)
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files; see the port."""
-        self._files |= files
+        self.files |= files
 
 
 class MemoryKeys:

@@ -102,7 +102,19 @@ class Cloud:
         assert "canaries s1" in self.models("canaries", "s1", "--why", "ours")
         assert bundle in self.models("offer", bundle, "--why", "new")
         assert "nodes.npy" in self.models("show", bundle)
+        self.fetched(folder, bundle)
         return bundle
+
+    def fetched(self, folder: Path, bundle: str) -> None:
+        """Have the canary fetch its bundle, proven from the first root."""
+        (folder / "canary").mkdir()
+        config = folder / "canary.toml"
+        config.write_text(f'site = "s1"\ndata_dir = "{folder / "canary"}"\nmachine_mark = "{folder / "mark-c"}"\n')
+        root, key = self.folder / "models" / "catalogue" / "1.root.json", str(self.folder / "operator.key")
+        door = ["--door", "http://127.0.0.1:9", "--door-key-file", key]
+        told = self.models("fetch", "--pinned", str(root), *door, "--config", str(config))
+        assert told.startswith(f"{bundle} is active from the next start")
+        assert Shelf(folder=PosixFolder(folder / "canary" / "bundles")).active() == bundle
 
     def bytes(self, path: str) -> tuple[int, str | None, bytes]:
         """Return a status, where to go on, and a body of features."""
