@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -212,20 +213,26 @@ def fetch(
 ) -> None:
     """Bring the bundle that this site should have onto its shelf, proven, or tell the cloud that it decides by it."""
     settings = load(config)
-    source = HttpsCatalogue(HttpsCarrier(cloud, authority=str(authority or "") or None), lambda: read_api_key(key_file))
     store = PosixStore(Path(settings.data_dir).resolve() / "catalogue")
-    keeping = Keeping(pinned=pinned.read_bytes(), source=source, store=store)
-    catalogue, site = keeping.look(SystemClock().now_us()), SiteId(settings.site)
+    with closing(HttpsCarrier(cloud, authority=str(authority or "") or None)) as way:
+        source = HttpsCatalogue(way, lambda: read_api_key(key_file))
+        keeping = Keeping(pinned=pinned.read_bytes(), source=source, store=store)
+        asked = Cloud(door, key=read_api_key(door_key_file))
+        typer.echo(_brought(keeping, source, SiteId(settings.site), shelf_of(settings), asked))
+
+
+def _brought(keeping: Keeping, source: HttpsCatalogue, site: SiteId, shelf: Shelf, door: Cloud) -> str:
+    """Bring a site nearer to what it should have; return how it stands."""
+    catalogue = keeping.look(SystemClock().now_us())
     wanted = keeping.bundle(catalogue, site)
     if wanted is None:
-        typer.echo("the catalogue asks nothing of this site")
-    elif wanted != shelf_of(settings).active():
-        _fetched(keeping, catalogue, wanted, lambda said: source.report(site, said), shelf_of(settings))
-    elif Cloud(door, key=read_api_key(door_key_file)).get("/v1/site", _Deciding).bundle == wanted:
+        return "the catalogue asks nothing of this site"
+    if wanted != shelf.active():
+        _fetched(keeping, catalogue, wanted, lambda said: source.report(site, said), shelf)
+    elif door.get("/v1/site", _Deciding).bundle == wanted:
         source.report(site, Report(bundle=wanted, state="active"))
-        typer.echo(f"this site decides by {wanted}, and the cloud knows")
-    else:
-        typer.echo(f"{wanted} is active from the next start of the site on; start it (again)")
+        return f"this site decides by {wanted}, and the cloud knows"
+    return f"{wanted} is active from the next start of the site on; start it (again)"
 
 
 class _Deciding(BaseModel):
@@ -251,7 +258,6 @@ def _fetched(
         raise
     finally:
         keeping.tidy()
-    typer.echo(f"{wanted} is active from the next start of the site on; start it (again)")
 
 
 def activate(shelf: Shelf, wanted: BundleId, files: Mapping[str, bytes]) -> None:
