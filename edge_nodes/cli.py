@@ -127,6 +127,8 @@ def train_bundle(
     else:
         with training_cluster(settings, _say) as running:
             bundle = train(settings, running.dashboard, running.environment, _say, *job)
+    if bundle is None:
+        return
     named = "".join(f" --config {path}" for path in config or ())
     gate = shelf_of(settings).load(bundle).manifest.gate
     if gate is None or not gate.passed:

@@ -199,13 +199,20 @@ def _bundles(settings: SiteSettings) -> Path:
     return Path(settings.data_dir).resolve() / "bundles"
 
 
-def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> BundleId:
+def train(settings: SiteSettings, dashboard: str, environment: dict[str, str], say: Say, *job: str) -> BundleId | None:
     """Train a model as a Ray job and put it on the site's shelf; activating it is another's decision.
+
+    There is none where it was asked to train only if that is due, and it wasn't.
 
     Raises:
         TemporaryError: the job failed; its reason was printed.
     """
     told = _job(settings, dashboard, environment, say, *job)
+    for reason in told["due"]:
+        say(f"due: {reason}")
+    if told["bundle"] is None:
+        say("nothing is due: the active model fits what is decided")
+        return None
     metrics = "  ".join(f"{name} {value:.3g}" for name, value in told["metrics"].items())
     say(f"model {told['bundle']}: {told['rows']:,} payments, {told['frauds']:,} frauds; {metrics}")
     for reason in () if told["gate"]["passed"] else told["gate"]["reasons"]:
@@ -485,6 +492,8 @@ def give_models(sites: Sequence[SiteSettings], running: Cluster, say: Say, *job:
     if bundle is None:
         say("training the first model (about a minute)")
         bundle = train(giver, running.dashboard, running.environment, say, *_FIRST_MODEL, *job)
+        if bundle is None:
+            raise AssertionError("where there is no model one is due")
         shelf_of(giver).activate(bundle)
     for one in sites:
         if active[one.site] is None and one is not giver:

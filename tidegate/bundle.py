@@ -56,7 +56,7 @@ class DataVersion(_Section):
 
     source: str
     first_us: int
-    cut_us: Annotated[int, Field(description="nothing known after this time was used")]
+    cut_us: Annotated[int, Field(description="all payments learnt from came before")]
     rows: Annotated[int, Field(ge=1)]
     frauds: Annotated[int, Field(ge=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="of the features and labels used")]

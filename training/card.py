@@ -134,7 +134,7 @@ def _origin(manifest: Manifest) -> Iterator[str]:
         ("replaces", (gate.against if gate else None) or "nothing: a first model"),
         ("source", data.source),
         ("payments from", rfc3339(data.first_us)),
-        ("nothing known after", rfc3339(data.cut_us)),
+        ("payments until", rfc3339(data.cut_us)),
         ("learnt from", f"{data.rows:,} payments, {data.frauds:,} of them frauds"),
         ("data's digest", data.sha256[:16]),
         ("features", f"{len(manifest.feature_names)}, {manifest.feature_fingerprint}"),
@@ -156,8 +156,8 @@ def _verdict(manifest: Manifest) -> Iterator[str]:
 def _metrics(facts: Facts) -> Iterator[str]:
     yield f"## How good it is (test weeks: {len(facts.weeks)})\n"
     yield (
-        "Each week was scored by a model made before it, as this one was made before the last. Intervals are of 95 %,"
-        " by a bootstrap of cards and terminals.\n"
+        "Each week was scored by a model made before it; this one was made in the same way, of all payments that had"
+        " settled, those weeks included. Intervals are of 95 %, by a bootstrap of cards and terminals.\n"
     )
     same = _shared(facts)
     rows = [[_LABELS[name], f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}"] for name, e in facts.found.items()]

@@ -18,7 +18,7 @@ from tidegate.policy.terms import BearerCosts, Policy
 from tidegate.trees import Floats
 from training.calibrate import probabilities
 from training.dataset import Events, Flags, Ints, Words
-from training.fit import Fitted, Train, boost, fit
+from training.fit import Fitted, refit
 from training.metrics import (
     FALSE_POSITIVE_RATE,
     Doubles,
@@ -66,7 +66,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Test weeks, the model of each, and how they scored, oldest first; the last model is the newest."""
+    """Test weeks, the model of each, and how they scored, oldest first."""
 
     weeks: tuple[Week, ...]
     fitted: tuple[Fitted, ...]
@@ -79,18 +79,17 @@ def walk(
     weeks: Sequence[Week],
     settings: FitSettings,
     *,
-    train: Train = boost,
     policy: Policy | None = None,
     heard: Heard = lambda _done: None,
 ) -> Walk:
-    """Fit one model a week, and score each on its week. `train` is used for the last alone: it is the one that stays.
+    """Fit one model a week, and score each on its week.
 
     Raises:
         DatasetError: a model ranks no fraud above a good payment.
     """
     fitted, made = [], []
     for done, week in enumerate(weeks, start=1):
-        one = fit(features, week, settings, train if done == len(weeks) else boost)
+        one = refit(features, week, settings)
         fitted.append(one)
         made.append(scored(events, features, week, one.margins, one.calibration, policy or Policy()))
         heard(done)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tidegate.bundle import GateVerdict
 from training.champion import Champion
+from training.labels import DELAY_US
 from training.metrics import Estimates, Scored, bootstrap, differences, mean, measure
 from training.options import SYNTH
 from training.walk import Week
@@ -78,7 +79,9 @@ def cheapest_blind(weeks: Sequence[Scored]) -> float:
 
 
 def comparable(champion: Champion, source: str, weeks: Sequence[Week]) -> list[int]:
-    """Return which weeks a champion hasn't learnt from: those that begin when it was trained, or later.
+    """Return which weeks a champion knows nothing of: those that begin when it was made, or later.
+
+    It was made when the last payment that it learnt from had settled; till then it heard how earlier ones turned out.
 
     Recorded payments are new to a champion that was trained on generated ones.
     """
@@ -86,7 +89,7 @@ def comparable(champion: Champion, source: str, weeks: Sequence[Week]) -> list[i
         return []
     data = champion.bundle.manifest.data
     foreign = data.source.startswith(f"{SYNTH} ") and not source.startswith(f"{SYNTH} ")
-    return [at for at, week in enumerate(weeks) if foreign or week.start_us >= data.cut_us]
+    return [at for at, week in enumerate(weeks) if foreign or week.start_us >= data.cut_us + DELAY_US]
 
 
 def against(champion: Champion, ours: Sequence[Scored], theirs: Sequence[Scored], seed: int) -> list[Check]:
@@ -96,7 +99,9 @@ def against(champion: Champion, ours: Sequence[Scored], theirs: Sequence[Scored]
     starts = {week.start_us for week in theirs}
     mine = [week for week in ours if week.start_us in starts]
     if not mine:
-        return [Check(False, f"{champion.id} has learnt from all test weeks: give newer payments to compare them on")]
+        return [
+            Check(False, f"{champion.id} knows of all test weeks: give newer payments, of two weeks since it was made")
+        ]
     own, other = (mean([measure(week) for week in weeks]) for weeks in (mine, theirs))
     gained = differences(own, other, bootstrap([mine, theirs], seed))
     precise, cost = gained["average_precision"], gained["cost_minor"]

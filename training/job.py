@@ -31,15 +31,16 @@ from training.card import Facts, named_gains, render
 from training.champion import Champion, champion
 from training.dataset import Events, features, load_mapping, read
 from training.drift import profile, stability
+from training.due import due
 from training.evaluate import Walk, by_segment, measured, scored, walk
-from training.fit import Fitted, Progress, boost
+from training.fit import Fitted, Progress, boost, refit
 from training.gate import comparable, judge
 from training.metrics import Estimates, Scored, Targets
 from training.options import ROOT, SYNTH, FitSettings, Options, parser
 from training.package import Judged, assemble, write
 from training.served import served
 from training.synth import SynthConfig, generate
-from training.walk import Week, span_us, weeks
+from training.walk import Settled, settled, span_us, weeks
 
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -102,13 +103,13 @@ def boost_in_ray(
     return booster
 
 
-def data_version(options: Options, events: Events, vectors: Floats, week: Week) -> DataVersion:
+def data_version(options: Options, events: Events, vectors: Floats, learnt: Settled) -> DataVersion:
     """Return what the model learnt from, and the digest of it."""
-    index, target = week.train.index, week.train.target
+    index, target = learnt.rows.index, learnt.rows.target
     return DataVersion(
         source=named(options),
         first_us=int(events.occurred_us[0]),
-        cut_us=week.start_us,
+        cut_us=learnt.end_us,
         rows=len(index),
         frauds=int(target.sum()),
         sha256=hashlib.sha256(vectors[index].tobytes() + target.tobytes()).hexdigest(),
@@ -167,7 +168,7 @@ def challenge(options: Options, events: Events, vectors: Floats, made: Walk, sou
 
 
 def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
-    """Do the whole job and return what is to be known of the bundle.
+    """Do the whole job and return what is to be known of the bundle; there is none where none was due.
 
     Raises:
         DatasetError: the payments can't be read, or are too few.
@@ -179,36 +180,61 @@ def run(options: Options, scratch: Path, clock: Clock) -> dict[str, Any]:
     events, vectors_of = learnt_from(options, scratch)
     tell("features", 0.25)
     vectors = vectors_of(events)
-    made = walked(options, events, vectors, scratch)
-    tell("measure", 0.85)
-    newest, fitted = made.weeks[-1], made.fitted[-1]
-    data = data_version(options, events, vectors, newest)
+    asked = asked_for(options, events, vectors)
+    if asked == ():
+        tell("done", 1.0)
+        return {"bundle": None, "due": asked}
+    made = walked(options, events, vectors)
+    tell("measure", 0.70)
     found = measured(made.scored, options.seed)
+    rest = settled(events)
+    data = data_version(options, events, vectors, rest)
     rival = challenge(options, events, vectors, made, data.source)
     verdict = judge(found, made.scored, rival, options.seed)
-    tell("package", 0.92)
-    learnt = vectors[newest.train.index]
+    fitted = kept(options, vectors, rest, scratch)
+    tell("package", 0.95)
+    learnt = vectors[rest.rows.index]
     judged = Judged(
         gate=verdict,
         intervals={name: (each.low, each.high) for name, each in found.items()},
         profile=profile(learnt, fitted.margins(learnt)),
     )
-    tested = np.ascontiguousarray(vectors[newest.test.index])
+    tested = np.ascontiguousarray(vectors[made.weeks[-1].test.index])
     parts = files(fitted, tested, data, found, judged, options.terms(), now_us=clock.now_us(), seed=options.seed)
-    bundle = write({**parts, **card_files(parts, events, made, learnt, found, rival)}, options.bundles)
+    bundle = write({**parts, **card_files(parts, events, made, fitted, learnt, found, rival)}, options.bundles)
     tell("done", 1.0)
     told = {name: estimate.value for name, estimate in found.items()}
     gate = {"passed": verdict.passed, "reasons": verdict.reasons}
-    return {"bundle": bundle, "gate": gate, "metrics": told, "rows": data.rows, "frauds": data.frauds}
+    return {
+        "bundle": bundle,
+        "due": asked or (),
+        "gate": gate,
+        "metrics": told,
+        "rows": data.rows,
+        "frauds": data.frauds,
+    }
+
+
+def asked_for(options: Options, events: Events, vectors: Floats) -> tuple[str, ...] | None:
+    """Return what asks for a training; None where a person does, whatever else."""
+    if options.if_due is None:
+        return None
+    return due(events, vectors, champion(options.bundles), every_us=options.if_due * DAY_US)
 
 
 def card_files(
-    parts: Mapping[str, bytes], events: Events, made: Walk, learnt: Floats, found: Estimates, rival: Rival
+    parts: Mapping[str, bytes],
+    events: Events,
+    made: Walk,
+    fitted: Fitted,
+    learnt: Floats,
+    found: Estimates,
+    rival: Rival,
 ) -> dict[str, bytes]:
     """Return the model card's files."""
-    packed, fitted = decode(parts), made.fitted[-1]
+    packed = decode(parts)
     before = rival[0].bundle if rival else None
-    kept = (before.manifest.profile if before else None) or {}
+    spread = (before.manifest.profile if before else None) or {}
     facts = Facts(
         bundle=packed.id,
         manifest=packed.manifest,
@@ -216,30 +242,38 @@ def card_files(
         weeks=made.scored,
         segments=by_segment(events, made.scored),
         gains=named_gains(fitted.booster.get_score(importance_type="total_gain")),
-        drift=stability(kept, learnt, rival[0].margins(learnt)) if rival and kept else {},
+        drift=stability(spread, learnt, rival[0].margins(learnt)) if rival and spread else {},
         rival=rival[0].id if rival else None,
         rival_weeks=rival[1] if rival else (),
     )
     return render(facts)
 
 
-def walked(options: Options, events: Events, vectors: Floats, scratch: Path) -> Walk:
-    """Make a model for each test week; the newest inside Ray Train."""
+def walked(options: Options, events: Events, vectors: Floats) -> Walk:
+    """Make and score a model for each test week."""
     chosen = weeks(events, options.weeks)
-    first, step = 0.40, 0.45 / len(chosen)
+    first, step = 0.30, 0.40 / len(chosen)
     tell("fit", first)
+    return walk(
+        events,
+        vectors,
+        chosen,
+        options.settings(),
+        policy=options.terms(),
+        heard=lambda done: tell("fit", first + step * done),
+    )
 
-    def heard(done: int) -> None:
-        if done < len(chosen):  # the newest tells of itself
-            tell("fit", first + step * done)
 
+def kept(options: Options, vectors: Floats, rest: Settled, scratch: Path) -> Fitted:
+    """Make the model that stays, inside Ray Train."""
+    tell("refit", 0.80)
     train = partial(
         boost_in_ray,
-        progress=lambda part: tell("fit", 0.85 - step * (1 - part)),
+        progress=lambda part: tell("refit", 0.80 + 0.15 * part),
         workers=options.workers,
         scratch=scratch,
     )
-    return walk(events, vectors, chosen, options.settings(), train=train, policy=options.terms(), heard=heard)
+    return refit(vectors, rest, options.settings(), train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

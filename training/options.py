@@ -34,6 +34,7 @@ _BOUNDS: Final = {
     "threads": (1, JOB_THREADS_MAX),
     "trees": (1, TREES_MAX),
     "weeks": (1, JOB_WEEKS_MAX),
+    "if_due": (1, JOB_DAYS_MAX),
 }
 
 
@@ -93,6 +94,7 @@ class Options:
     threads: int = _FIT.threads
     trees: int = _FIT.trees
     weeks: int = 4
+    if_due: int | None = None
     params: Path | None = None
     trials: int = 20
     before: dt.date | None = None
@@ -179,7 +181,8 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
         "seed": "of generator, fit and proof",
         "threads": "of one worker; more than one pays on a machine with nothing else to do",
         "trees": "in the model",
-        "weeks": "to test on (a search: to try on), one model each; the newest is kept",
+        "weeks": "to test on (a search: to try on), one model each",
+        "if_due": "train only where that many days have settled since, or the active model no longer fits",
     }
     made.add_argument(
         "--policy", type=Path, help="TOML file of the bundle's policy, whose costs the model is judged by"
@@ -195,7 +198,10 @@ def parser(today: dt.date, **given: Any) -> argparse.ArgumentParser:  # noqa: AN
     made.add_argument("--params-out", type=Path, help="search: the JSON file for what is found")
     for name, text in helps.items():
         made.add_argument(
-            f"--{name}", type=_within(*_BOUNDS[name]), default=Options.__dataclass_fields__[name].default, help=text
+            f"--{name.replace('_', '-')}",
+            type=_within(*_BOUNDS[name]),
+            default=Options.__dataclass_fields__[name].default,
+            help=text,
         )
     return made
 

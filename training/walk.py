@@ -1,6 +1,7 @@
 """Weeks to walk forward through: what a model made at a week's start learns from, is calibrated on, is tested on.
 
-The three never share a payment, and the first two hold nothing that wasn't known when the week began.
+The three never share a payment, and the first two hold nothing that wasn't known when the week began. The model that
+stays is made of all that has settled.
 """
 
 from dataclasses import dataclass
@@ -34,12 +35,49 @@ def span_us(count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """One test week from `start_us` on. The model's rows, then the table's, are those settled when it starts."""
+    """One test week from `start_us` on. The model's `rows`, and the parts that make its table, had settled by then."""
 
     start_us: int
     train: Rows
     calibrate: Rows
+    rows: Rows
     test: Rows
+
+
+def settled_until(last_us: int, delay_us: int = DELAY_US) -> int:
+    """Return the midnight before which all payments are older than the label delay, where `last_us` is the newest's."""
+    return (last_us + 1 - delay_us) // DAY_US * DAY_US
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the model that stays is made of: `rows` to learn from, and their parts as a week has them.
+
+    All payments before `end_us`, the midnight that the newest test week ends with.
+    """
+
+    end_us: int
+    train: Rows
+    calibrate: Rows
+    rows: Rows
+
+
+def settled(events: Events, *, delay_us: int = DELAY_US, history_us: int = HISTORY_US) -> Settled:
+    """Return all payments that are older than the label delay, with what is known of them by now.
+
+    Raises:
+        DatasetError: they have too few frauds.
+    """
+    last_us = int(events.occurred_us[-1])
+    end_us = settled_until(int(events.occurred_us[-1]), delay_us)
+    known = training_rows(events, cut_us=last_us, delay_us=delay_us)
+    age_us = end_us - events.occurred_us[known.index]
+    rows = known.where((age_us > 0) & (age_us <= CALIBRATION_US + history_us))
+    newest = end_us - events.occurred_us[rows.index] <= CALIBRATION_US
+    made = Settled(end_us, train=rows.where(~newest), calibrate=rows.where(newest), rows=rows)
+    for name in ("train", "calibrate"):
+        _check(f"all before {_date(end_us)}: to {name}", getattr(made, name))
+    return made
 
 
 def week(events: Events, start_us: int, *, delay_us: int = DELAY_US, history_us: int = HISTORY_US) -> Week:
@@ -59,10 +97,13 @@ def week(events: Events, start_us: int, *, delay_us: int = DELAY_US, history_us:
     age_us = start_us - delay_us - events.occurred_us[known.index]
     later = training_rows(events, cut_us=last_us, delay_us=delay_us, from_us=start_us)
     inside = events.occurred_us[later.index] < start_us + WEEK_US
+    rows = known.where((age_us >= 0) & (age_us < CALIBRATION_US + history_us))
+    newest = start_us - delay_us - events.occurred_us[rows.index] < CALIBRATION_US
     made = Week(
         start_us=start_us,
-        train=known.where((age_us >= CALIBRATION_US) & (age_us < CALIBRATION_US + history_us)),
-        calibrate=known.where((age_us >= 0) & (age_us < CALIBRATION_US)),
+        train=rows.where(~newest),
+        calibrate=rows.where(newest),
+        rows=rows,
         test=later.where(inside & ~_reported(events, later.index, start_us)),
     )
     for name in ("train", "calibrate", "test"):
@@ -79,7 +120,7 @@ def weeks(
         DatasetError: the payments don't span one such week, or have too few known frauds.
     """
     first_us, end_us = int(events.occurred_us[0]), int(events.occurred_us[-1]) + 1
-    newest_us = (end_us - delay_us) // DAY_US * DAY_US - WEEK_US
+    newest_us = settled_until(int(events.occurred_us[-1]), delay_us) - WEEK_US
     earliest_us = first_us + WEEK_US + CALIBRATION_US + delay_us
     starts = [start for back in range(count) if (start := newest_us - back * WEEK_US) >= earliest_us]
     if not starts:

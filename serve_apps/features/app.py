@@ -24,11 +24,11 @@ from tidegate import __version__
 from tidegate.clock import Clock, rfc3339
 from tidegate.deltas import DELTA_MEDIA_TYPE
 from tidegate.enrolment import SiteName
-from tidegate.errors import OverloadedError
+from tidegate.errors import NotReadyError, OverloadedError
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, SiteId
 from tidegate.keys import Caller, Keyring, Scope
-from tidegate.limits import DELTAS_WAIT_S, FEATURES_SNAPSHOTS_MAX
+from tidegate.limits import DELTAS_WAIT_S, FEATURES_SNAPSHOTS_MAX, FEATURES_STALLED_US
 from tidegate.payment import TokenText
 from tidegate.snapshots import SNAPSHOT_MEDIA_TYPE, Snapshot
 
@@ -105,7 +105,7 @@ def build(room: Room, keyring: Keyring) -> FastAPI:
         answer.headers["tidegate-next"] = str(error.begin)
         return answer
 
-    _add_deltas(app, room.tail, reading(keyring, Scope.FEATURES))
+    _add_deltas(app, room, reading(keyring, Scope.FEATURES))
     _add_states(app, room.store, reading(keyring, Scope.FEATURES))
     _add_status(app, room, needing(keyring, Scope.READ))
     _add_health(app, room, needing(keyring, Scope.METRICS))
@@ -117,19 +117,34 @@ def _bytes(media_type: str, description: str) -> dict[int | str, dict[str, Any]]
     return {200: {"description": description, "content": content}}
 
 
-def _add_deltas(app: FastAPI, tail: Tail, reading: Callable[[Request], str]) -> None:
+def _add_deltas(app: FastAPI, room: Room, reading: Callable[[Request], str]) -> None:
     told = _bytes(DELTA_MEDIA_TYPE, "one batch; `tidegate-version` is its version, `tidegate-next` where to go on")
-    told[204] = {"description": "none yet; ask the same again"}
+    told[204] = {"description": "none yet; ask the same again. `tidegate-as-of`: nothing had come by then"}
     told |= problems(401, 403, 410, 422, 503)
 
     @app.get("/deltas", summary="The first batch of a version or above", responses=told, response_class=Response)
     async def deltas(whose: Annotated[str, Depends(reading)], asked: Annotated[DeltasQuery, Query()]) -> Response:
-        found = await tail.first(asked.version, DELTAS_WAIT_S if asked.live else 0.0)
+        found = await room.tail.first(asked.version, DELTAS_WAIT_S if asked.live else 0.0)
         if found is None:
-            return Response(status_code=204, headers={"cache-control": f"{whose}, {_SOON}"})
+            if asked.live:
+                _need_current(room)
+            as_of = {"tidegate-as-of": str(room.service.standing.as_of_us)}
+            return Response(status_code=204, headers=as_of | {"cache-control": f"{whose}, {_SOON}"})
         headers = {"tidegate-version": str(found.version), "tidegate-next": str(found.version + 1)}
-        headers["cache-control"] = f"{whose}, {_KEPT}"
+        headers |= {"tidegate-as-of": str(found.time_us), "cache-control": f"{whose}, {_KEPT}"}
         return Response(found.data, headers=headers, media_type=DELTA_MEDIA_TYPE)
+
+
+def _need_current(room: Room) -> None:
+    """Refuse to say that there is nothing new where nobody knows: a gate would take what it has for all there is.
+
+    Raises:
+        NotReadyError: the deltas are behind what sites sent.
+    """
+    said, now_us = room.service.standing, room.clock.now_us()
+    if now_us - said.as_of_us > FEATURES_STALLED_US:
+        why = said.trouble or next(iter(said.halted.values()), "") or room.service.stalled(now_us) or "it catches up"
+        raise NotReadyError(f"the deltas are behind what sites sent: {why}")
 
 
 def _add_states(app: FastAPI, store: Store, reading: Callable[[Request], str]) -> None:

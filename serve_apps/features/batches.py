@@ -44,7 +44,7 @@ class Batches:
         except TidegateError:
             self.close()
             raise
-        return Batch(found[0].offset, found[0].value) if found else None
+        return Batch(found[0].offset, found[0].value, found[0].time_us) if found else None
 
     def close(self) -> None:
         """Let go of the log."""

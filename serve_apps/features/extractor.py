@@ -56,6 +56,11 @@ class Extractor:
         """Partitions that were stopped, and why: each is an alarm."""
         return self._halted
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that the last step found is in the log of deltas; nothing is ever idle that was stopped."""
+        return self._since_us is None and not self._halted
+
     def step(self) -> int:
         """Read what is there and append what is enough or has waited long enough; return how many messages were read.
 

@@ -49,6 +49,8 @@ class Standing:
     """Folded since it began."""
     next: int = 0
     """All versions below are in the store."""
+    as_of_us: int = 0
+    """All that the log held then is in the log of deltas; 0: not known yet."""
     trouble: str = ""
     """Why nothing goes on for now; empty: nothing keeps it."""
     halted: Mapping[str, str] = field(default_factory=dict)
@@ -87,8 +89,10 @@ class Service:
 
     def _step(self) -> bool:
         works = self._works = self._works or self._opening()
-        before = works.extractor.rows
+        before, began_us = works.extractor.rows, self._clock.now_us()
         taken = works.extractor.step()
+        if not taken and works.extractor.idle:
+            self.standing = replace(self.standing, as_of_us=began_us)
         if works.extractor.rows != before:
             self._ring()  # readers don't wait for a store that is away
         folded = works.folder.step()

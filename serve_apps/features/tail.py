@@ -10,10 +10,11 @@ from tidegate.limits import DELTAS_WAITING_MAX
 
 
 class Batch(NamedTuple):
-    """A batch as it is in the log, under its version."""
+    """A batch as it is in the log, under its version; `time_us` is when it was committed there."""
 
     version: int
     data: bytes
+    time_us: int
 
 
 Read = Callable[[int], Awaitable[Batch | None]]
@@ -57,6 +58,8 @@ class Tail:
     async def _waited(self, version: int, wait_s: float) -> Batch | None:
         news = self._news
         found = await self._look(version)
+        if wait_s <= 0:
+            return found
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while found is None:

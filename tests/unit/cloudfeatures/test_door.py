@@ -15,6 +15,7 @@ from serve_apps.features.memory import MemoryStore
 from serve_apps.features.ports import UnavailableError
 from serve_apps.features.service import Service
 from serve_apps.features.tail import Batch, Tail
+from tests.sent import NOW_US
 from tests.unit.cloudfeatures.test_extractor import ONE, Cloud, decided
 from tidegate.deltas import DELTA_MEDIA_TYPE, Deltas, Rows
 from tidegate.keys import KeyFile, Keyring, Scope, make_key
@@ -121,6 +122,50 @@ def test_one_answer_is_one_batch_and_says_where_to_go_on(house: House) -> None:
 def test_where_there_is_none_yet_it_says_so_and_that_for_a_second_alone(house: House) -> None:
     answer = house.ask("/deltas", query={"from": 1_000_000})
     assert (answer.status_code, answer.content, answer.headers["cache-control"]) == (204, b"", "private, max-age=1")
+
+
+def test_an_answer_says_up_to_when_it_knows_of_other_sites_and_a_stopped_partition_ends_that(house: House) -> None:
+    batch = house.ask("/deltas", query={"from": 0})
+    committed_us = int(batch.headers["tidegate-as-of"])
+    assert NOW_US <= committed_us < house.cloud.clock.now_us()
+    house.live(2)
+    looked_us = house.cloud.clock.now_us()
+    assert as_of(house) > committed_us
+    house.cloud.send(Lane.DECISIONS, b"nothing")
+    house.live(4)
+    assert as_of(house) <= looked_us
+    assert house.ask("/deltas", query={"from": 0}).headers["tidegate-as-of"] == str(committed_us)
+
+
+def test_what_waits_to_be_a_batch_isnt_known_yet(house: House) -> None:
+    house.live(2)
+    before_us = as_of(house)
+    house.cloud.send(Lane.DECISIONS, decided(7, 1))
+    house.live(1)
+    assert as_of(house) == before_us
+    house.live(3)
+    assert as_of(house) > before_us
+
+
+def test_nothing_new_is_never_said_to_who_waits_where_nobody_knows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_apps.features.app.DELTAS_WAIT_S", 0.0)
+    house.live(1)
+    waiting = {"from": 1_000_000, "live": 1}
+    assert house.ask("/deltas", query=waiting).status_code == 204
+    house.cloud.send(Lane.DECISIONS, b"nothing")
+    house.live(1)
+    house.cloud.clock.advance(FEATURES_STALLED_US)
+    house.live(1)
+    answer = house.ask("/deltas", query=waiting)
+    assert (answer.status_code, "malformed" in answer.json()["detail"]) == (503, True)
+    assert house.ask("/deltas", query={"from": 1_000_000}).status_code == 204
+    assert house.ask("/deltas", query={"from": 0, "live": 1}).status_code == 200
+
+
+def as_of(house: House) -> int:
+    return int(house.ask("/deltas", query={"from": 1_000_000}).headers["tidegate-as-of"])
 
 
 @pytest.mark.parametrize(("key", "whose"), [(READER, "private"), (OPERATOR, "private"), (CACHE, "public")])

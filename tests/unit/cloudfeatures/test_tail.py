@@ -9,7 +9,7 @@ import pytest
 from serve_apps.features.tail import Batch, Tail
 from tidegate.errors import OverloadedError, TemporaryError
 
-FIRST = Batch(5, b"five")
+FIRST = Batch(5, b"five", 17)
 WAIT_S = 20.0
 """More than any of these tests waits."""
 

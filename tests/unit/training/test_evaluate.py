@@ -1,4 +1,4 @@
-"""Evaluation: a model a week, the newest by the job's own trainer; money as it turned out; parts of the payments."""
+"""Evaluation: a model a week; money as it turned out; parts of the payments."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,6 @@ from tidegate.policy.costs import Liability, cheapest, expected_costs
 from tidegate.policy.terms import BearerCosts, Bearing, Policy
 from training.dataset import Events, Words
 from training.evaluate import Walk, bearers_of, by_segment, chosen, measured, priced, walk
-from training.fit import boost
 from training.metrics import NAMES
 from training.options import FitSettings
 from training.walk import weeks
@@ -36,20 +35,11 @@ def test_each_week_is_scored_by_the_model_that_was_made_before_it(events: Events
     assert (made.scored[1].target == events.fraud[index]).all()
 
 
-def test_the_newest_model_alone_is_trained_by_the_given_trainer_and_weeks_are_told(
-    events: Events, vectors_of: Callable[..., np.ndarray]
-) -> None:
-    trained: list[int] = []
+def test_weeks_are_told_as_they_are_done(events: Events, vectors_of: Callable[..., np.ndarray]) -> None:
     told: list[int] = []
 
-    def train(rows: np.ndarray, target: np.ndarray, settings: FitSettings) -> bytes:
-        trained.append(len(rows))
-        return boost(rows, target, settings)
+    walk(events, vectors_of(events), weeks(events, 3), FAST, heard=told.append)
 
-    chosen = weeks(events, 3)
-    walk(events, vectors_of(events), chosen, FAST, train=train, heard=told.append)
-
-    assert trained == [len(chosen[-1].train.index)]
     assert told == [1, 2, 3]
 
 

@@ -14,6 +14,7 @@ from training.champion import Champion, champion
 from training.dataset import Events
 from training.evaluate import chosen, measured, priced
 from training.gate import cheapest_blind, comparable, judge
+from training.labels import DELAY_US
 from training.metrics import Scored
 from training.package import write
 from training.walk import weeks
@@ -115,7 +116,7 @@ def test_a_champion_of_another_kernel_is_named_and_the_minimum_decides() -> None
     assert "can't be measured: feature_fingerprint: other; judged as a first model" in verdict.reasons[-1]
 
 
-def test_weeks_are_compared_that_begin_when_the_champion_was_trained_or_later(
+def test_weeks_are_compared_that_begin_when_the_champion_was_made_or_later(
     reigning: Champion, events_of: Callable[..., Events]
 ) -> None:
     chosen = weeks(events_of(70), 4)
@@ -127,8 +128,10 @@ def test_weeks_are_compared_that_begin_when_the_champion_was_trained_or_later(
         manifest = reigning.bundle.manifest.model_copy(update={"data": data})
         return replace(reigning, bundle=replace(reigning.bundle, manifest=manifest))
 
-    assert comparable(since(chosen[2].start_us, "june.parquet"), "july.parquet", chosen) == [2, 3]
-    assert comparable(since(chosen[3].start_us + DAY_US, "june.parquet"), "july.parquet", chosen) == []
+    settled_us = chosen[2].start_us - DELAY_US
+    assert comparable(since(settled_us, "june.parquet"), "july.parquet", chosen) == [2, 3]
+    assert comparable(since(settled_us + DAY_US, "june.parquet"), "july.parquet", chosen) == [3]
+    assert comparable(since(chosen[3].start_us, "june.parquet"), "july.parquet", chosen) == []
     assert comparable(since(chosen[3].start_us + DAY_US, "synth seed=7"), "july.parquet", chosen) == [0, 1, 2, 3]
     assert comparable(since(chosen[3].start_us + DAY_US, "synth seed=7"), "synth seed=8", chosen) == []
 

@@ -10,7 +10,7 @@ from tidegate.limits import DAY_US, HOUR_US
 from training.dataset import NEVER, Events
 from training.labels import DELAY_US
 from training.mapping import DatasetError
-from training.walk import CALIBRATION_US, WEEK_US, span_us, week, weeks
+from training.walk import CALIBRATION_US, HISTORY_US, WEEK_US, settled, span_us, week, weeks
 
 Make = Callable[..., Events]
 A_DAY = 200
@@ -46,6 +46,29 @@ def test_weeks_touch_and_the_newest_has_settled(events_of: Make) -> None:
 
     assert np.diff(starts).tolist() == [WEEK_US] * 3
     assert starts[-1] + WEEK_US <= end_us - DELAY_US < starts[-1] + WEEK_US + 2 * DAY_US
+
+
+def test_the_model_that_stays_is_made_of_all_that_settled_before_the_newest_week_ended(events_of: Make) -> None:
+    events = events_of(130, known_days=9)
+    newest, rest = weeks(events, 1)[0], settled(events)
+
+    assert rest.end_us == newest.start_us + WEEK_US
+    assert (np.concatenate([rest.train.index, rest.calibrate.index]) == rest.rows.index).all()
+    learnt_us = events.occurred_us[rest.rows.index]
+    assert learnt_us.min() >= rest.end_us - CALIBRATION_US - HISTORY_US
+    assert rest.end_us - DAY_US < learnt_us.max() < rest.end_us
+    assert events.occurred_us[rest.calibrate.index].min() == rest.end_us - CALIBRATION_US
+    unknown = events.fraud & (events.label_known_us > events.occurred_us[-1])
+    assert unknown[rest.rows.index].any()
+    assert not rest.rows.target[unknown[rest.rows.index]].any()
+
+
+def test_two_weeks_later_a_test_week_begins_when_the_model_that_stays_was_made(events_of: Make) -> None:
+    then = events_of(70)
+    made_us = settled(then).end_us + DELAY_US
+
+    assert made_us <= then.occurred_us[-1]
+    assert weeks(events_of(84), 1)[0].start_us == made_us
 
 
 def test_there_are_fewer_weeks_where_a_model_would_learn_from_less_than_one(events_of: Make) -> None:
