@@ -262,7 +262,7 @@ _ALL: Final = (
         "SYS_FEATURES_PARTIAL",
         Source.SYSTEM,
         "Some of the card's history isn't at this site, or what other sites told is old.",
-        "Nothing for a card's first payment; where it is said of most, raise window.cards_max, or see the site's overlay.",
+        "Nothing for a card's first payment; said of most, raise window.cards_max, or see the site's overlay.",
     ),
     Reason(
         901,
