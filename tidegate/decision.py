@@ -261,8 +261,8 @@ _ALL: Final = (
         900,
         "SYS_FEATURES_PARTIAL",
         Source.SYSTEM,
-        "The card's history isn't at this site; defaults were used.",
-        "Nothing for a card's first payment; where it is said of most, raise window.cards_max.",
+        "Some of the card's history isn't at this site, or what other sites told is old.",
+        "Nothing for a card's first payment; said of most, raise window.cards_max, or see the site's overlay.",
     ),
     Reason(
         901,

@@ -276,6 +276,7 @@ DELTA_PACK_BYTES: Final = 4 * MIB  # of batches that a gate keeps: so much a sta
 DELTA_PACKS_MAX: Final = 256  # 1 GiB: of small fleets all that the replay window asks for, of the busiest two days
 OVERLAY_CHECKPOINT_BATCHES: Final = 4_000  # as long as a start may take to count them again: four seconds
 OVERLAY_NOTED_US: Final = MINUTE_US  # an idle fleet's overlay is noted as current that often: 250 KB a day
+OVERLAY_RECENT_US: Final = 10 * MINUTE_US  # ten notes missed; the shortest window of a card's features is as long
 LABELS_AT_ONCE: Final = 16  # posted in the cloud, applied between two decisions: half a millisecond
 OVERLAY_CHECKPOINT_ROWS: Final = 500_000  # of those batches: two checkpoints need no more than a half of what is kept
 DELTA_BATCH_AGE_US: Final = 250_000  # a use counts elsewhere within three seconds: a twelfth of them waits here

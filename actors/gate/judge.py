@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from actors.scorer.model import Assessment, Scorer
+from actors.window.overlay import Reached
 from actors.window.window import Vector, Window
 from tidegate.decided import Decided
 from tidegate.decision import NO_SCORE, NUMBERS, Mark, Mode, Outcome, RiskLevel, Verdict
 from tidegate.features.declarations import FINGERPRINT
 from tidegate.features.kernel import clamp_feature_time
+from tidegate.limits import OVERLAY_RECENT_US
 from tidegate.lists import Listed, ListIndex, hits_of, spared
 from tidegate.payment import CHANNELS, ENTRY_MODES, PaymentRequest, request_hash
 from tidegate.policy.active import ActivePolicy, Facts, Modes
@@ -69,6 +71,11 @@ def fingerprint_of(request: PaymentRequest, occurred_us: int) -> bytes:
         f"{r.transaction_id}|{occurred_us}|{amount.minor}|{amount.currency}|{r.card}|{r.terminal}|{r.merchant}|"
         f"{r.channel}|{r.country}|{r.mcc}|{r.entry_mode}|{r.device}"
     )
+
+
+def _recent(overlay: Reached, now_us: int, conditions: Conditions) -> bool:
+    """Tell whether what is known of other sites, where anything is, isn't old; a stream's time says nothing of that."""
+    return not overlay.version or conditions.events_clock or now_us - overlay.as_of_us <= OVERLAY_RECENT_US
 
 
 def system_reasons(conditions: Conditions, *, known: bool, late: bool) -> tuple[int, ...]:
@@ -256,7 +263,7 @@ def judge(  # noqa: PLR0913 - all that a decision rests on
     feature_us, features = clamp_feature_time(now_us, occurred_us), _NO_FEATURES
     card, overlay = forced(request.card, basis.settings), window.overlay.reached
     if card is None:
-        known = window.knows(request.card)
+        known = window.knows(request.card) and _recent(overlay, now_us, conditions)
         vector = window.observe(
             card=request.card,
             terminal=request.terminal,

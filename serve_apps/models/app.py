@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from serve_apps.models.ports import Artifacts, Published
 from serve_apps.models.service import Service
 from serve_apps.plumbing.bodies import body_of
-from serve_apps.plumbing.web import add_errors, needing, problems, reading
+from serve_apps.plumbing.web import add_errors, answered, needing, problems, reading
 from tidegate import __version__
 from tidegate.errors import NotFoundError
 from tidegate.keys import Caller, Keyring, Scope
@@ -88,8 +88,10 @@ def _add_catalogue(app: FastAPI, published: Published, reading: Whose) -> None:
     @app.get("/catalogue/{name}", summary="A file of the catalogue", responses=told, response_class=Response)
     def catalogue(request: Request, whose: Annotated[str, Depends(reading)], name: _RoleFile) -> Response:
         data = published.read(name)
-        if data is None:
-            raise NotFoundError(f"{name}: there is no such file; where a root is missing, the one before is the newest")
+        if data is None:  # each site asks for the next root: a cache answers that for a while, too
+            refusal = answered(NotFoundError(f"{name}: no such file; of roots, the one before is the newest"))
+            refusal.headers["cache-control"] = f"{whose}, {_SOON}"
+            return refusal
         tag = f'"{Target.of(data).sha256}"'
         headers = {"cache-control": f"{whose}, {_SOON if name == _TIMESTAMP else _KEPT}", "etag": tag}
         if _has(request, tag):

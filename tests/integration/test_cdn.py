@@ -186,6 +186,6 @@ def test_that_there_is_nothing_yet_is_kept_for_a_second_alone(cloud: Cloud, edge
 
 def test_nothing_but_reading_deltas_goes_through(cloud: Cloud, edge: Edge) -> None:
     assert edge.ask("from=0", method="POST").status_code == 403
-    for path in ("/v1/features/cards/c-1", "/v1/frames", "/v1/features/status", "/known"):
+    for path in ("/v1/features/cards/c-1", "/v1/frames", "/v1/features/status", "/known-to-features"):
         assert edge.ask("", path=path).status_code == 404
     assert not cloud.asked

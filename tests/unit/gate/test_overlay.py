@@ -21,7 +21,7 @@ from tidegate.errors import InvalidError, NotFoundError
 from tidegate.features.declarations import NAMES
 from tidegate.frames import Origin
 from tidegate.ids import EpochId, GateId, RecordId, SiteId
-from tidegate.limits import LABELS_AT_ONCE, MINUTE_US
+from tidegate.limits import LABELS_AT_ONCE, MINUTE_US, OVERLAY_RECENT_US
 from tidegate.records import DECISION, Kind
 
 PARTIAL = "SYS_FEATURES_PARTIAL"
@@ -91,6 +91,18 @@ def test_an_overlay_is_as_old_as_what_it_was_told_last_and_is_never_ahead_of_the
     assert gate.window.overlay.reached.as_of_us == rig.now_us
     rig.hear(gate, used("card-1", at_us=rig.now_us - MINUTE_US), 2)
     assert gate.window.overlay.reached.as_of_us == rig.now_us
+
+
+def test_while_other_sites_have_not_been_heard_of_for_long_every_card_is_partial(rig: Any) -> None:
+    gate = rig.open()
+    gate.decide(rig.payment(1))
+    rig.hear(gate, used("card-2", at_us=rig.now_us), 1)
+    rig.clock.advance(OVERLAY_RECENT_US)
+    assert PARTIAL not in reasons(gate, rig.payment(2))
+    rig.clock.advance(1)
+    assert PARTIAL in reasons(gate, rig.payment(3))
+    gate.nothing_came()
+    assert PARTIAL not in reasons(gate, rig.payment(4))
 
 
 @pytest.mark.parametrize(("since", "until"), [(0, 9), (4, 5), (7, 7), (8, 8)])

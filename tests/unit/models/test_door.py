@@ -281,6 +281,13 @@ def test_what_never_changes_is_kept_for_a_year_and_the_timestamp_for_seconds(
         assert house.ask("GET", path, key=key, headers={"if-none-match": '"other"'}).status_code == 200
 
 
+def test_that_there_is_no_newer_root_is_kept_for_seconds(house: House) -> None:
+    told = house.ask("GET", "/catalogue/2.root.json", key=CACHE)
+
+    assert (told.status_code, told.json()["code"]) == (404, "NOT_FOUND")
+    assert told.headers["cache-control"].startswith("public, max-age=5, ")
+
+
 def test_bytes_of_another_digest_are_not_kept(house: House) -> None:
     told = house.ask("PUT", f"/artifacts/{'a' * 64}", content=DATA, headers={"content-type": OCTETS})
 
