@@ -284,6 +284,7 @@ DELTA_COMMIT_BATCHES: Final = 4  # in one commit: as many rows as a full frame o
 DELTA_AHEAD_US: Final = DAY_US  # of its commit: a gate's clock beyond it would end every window of a card elsewhere
 DELTA_KEPT_US: Final = ANSWERS_AGE_US  # as long as a decision is computed again with what it rested on
 FEATURES_PAUSE_S: Final = 0.05  # between two looks at the log: a fifth of a batch's age
+FEATURES_SHOWN_US: Final = 2 * SECOND_US  # a broker shows a commit to all of its readers well within that
 FEATURES_RETRY_S_MAX: Final = 30.0  # as the archive's: what may pass is looked at again by then
 FEATURES_TRIM_US: Final = HOUR_US  # batches that are older than they are kept for are let go that often
 FEATURES_STALLED_US: Final = 2 * MINUTE_US  # a step takes milliseconds, a broker's longest commit 20 s

@@ -10,7 +10,14 @@ from serve_apps.features.folder import Folder
 from serve_apps.plumbing.stream.ports import Consumers
 from tidegate.clock import Clock
 from tidegate.errors import TidegateError
-from tidegate.limits import FEATURES_PAUSE_S, FEATURES_RETRY_S_MAX, FEATURES_STALLED_US, FEATURES_TRIM_US
+from tidegate.limits import (
+    DELTA_BATCH_AGE_US,
+    FEATURES_PAUSE_S,
+    FEATURES_RETRY_S_MAX,
+    FEATURES_SHOWN_US,
+    FEATURES_STALLED_US,
+    FEATURES_TRIM_US,
+)
 
 _LOG: Final = logging.getLogger(__name__)
 Pause = Callable[[float], bool]
@@ -64,6 +71,7 @@ class Service:
         self._opening, self._clock, self._pause, self._ring = opening, clock, pause, ring
         self._works: Works | None = None
         self._trimmed_us: int | None = None
+        self._news_us = self._rung_us = -FEATURES_SHOWN_US - 1
         self._before = Standing(0)  # what was counted before the log was opened last
         self.standing = Standing(clock.now_us())
 
@@ -93,14 +101,22 @@ class Service:
         taken = works.extractor.step()
         if not taken and works.extractor.idle:
             self.standing = replace(self.standing, as_of_us=began_us)
-        if works.extractor.rows != before:
-            self._ring()  # readers don't wait for a store that is away
+        self._tell(began_us, news=works.extractor.rows != before)  # readers don't wait for a store that is away
         folded = works.folder.step()
         if folded:
-            self._ring()
+            self._tell(began_us, news=True)
         self._trim(works)
         self._told(works, folded)
         return bool(taken or folded)
+
+    def _tell(self, now_us: int, *, news: bool) -> None:
+        """Ring for what is new, and for a while again: a log may show a commit to its readers a moment later."""
+        if news:
+            self._news_us = now_us
+        again = now_us - self._news_us <= FEATURES_SHOWN_US and now_us - self._rung_us >= DELTA_BATCH_AGE_US
+        if news or again:
+            self._rung_us = now_us
+            self._ring()
 
     def _trim(self, works: Works) -> None:
         now_us = self._clock.now_us()

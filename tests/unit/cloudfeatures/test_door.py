@@ -24,6 +24,7 @@ from tidegate.limits import (
     DELTA_KEPT_US,
     FEATURES_PAUSE_S,
     FEATURES_RETRY_S_MAX,
+    FEATURES_SHOWN_US,
     FEATURES_STALLED_US,
 )
 from tidegate.records import Lane
@@ -244,7 +245,7 @@ def test_a_store_that_is_away_keeps_no_reader_from_what_is_in_the_log_and_nothin
     house = House(Away(3))
     house.cloud.send(Lane.DECISIONS, decided(1, 2))
     house.live(4)
-    assert (house.service.standing.trouble, house.rings) == ("the store is away", 1)
+    assert (house.service.standing.trouble, house.rings > 0) == ("the store is away", True)
     assert house.ask("/deltas", query={"from": 0}).status_code == 200
     assert house.ask("/readyz", "").status_code == 503
     assert house.pauses[2:5] == [FEATURES_PAUSE_S, 2 * FEATURES_PAUSE_S, 4 * FEATURES_PAUSE_S]
@@ -252,6 +253,21 @@ def test_a_store_that_is_away_keeps_no_reader_from_what_is_in_the_log_and_nothin
     assert (house.service.standing.trouble, house.service.standing.rows) == ("", 2)
     assert house.store.states(["card-1"]).states["card-1"][ONE]
     assert house.cloud.rows()["pos"].tolist() == [1, 2]
+
+
+def test_it_rings_for_what_is_new_and_for_a_while_again_since_a_log_may_show_it_later() -> None:
+    house = House()
+    house.live(5)
+    assert house.rings == 0
+    house.cloud.send(Lane.DECISIONS, decided(1, 1))
+    house.live(3)
+    told = house.rings
+    assert told >= 2
+    house.live(FEATURES_SHOWN_US // DELTA_BATCH_AGE_US)
+    again = house.rings
+    assert again > told
+    house.live(20)
+    assert house.rings == again
 
 
 def test_it_never_waits_for_longer_than_a_person_would() -> None:
