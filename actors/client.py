@@ -88,13 +88,17 @@ class GateOrders:
         """Return where its overlay is."""
         return int(self._gate().order("overlay")["version"])
 
-    def take(self, found: tuple[int, int, bytes]) -> int:
+    def take(self, asked: int, found: tuple[int, int, bytes]) -> int:
         """Have it count a batch of the versions from the first number on and before the second."""
-        return int(self._gate().order("take_deltas", *found)["version"])
+        return int(self._gate().order("take_deltas", asked, *found)["version"])
 
-    def nothing_came(self, version: int) -> None:
-        """Tell it that there is nothing of a version or above."""
-        self._gate().order("nothing_came", version)
+    def nothing_came(self, asked: int, quiet: tuple[int]) -> int:
+        """Tell it that there is nothing of a version or above, and up to when that holds."""
+        return int(self._gate().order("nothing_came", asked, *quiet)["version"])
+
+    def began_again(self, asked: int) -> int:
+        """Have it forget other sites, whose log has never had a version."""
+        return int(self._gate().order("began_again", asked)["version"])
 
 
 def untaken(error: Exception) -> TemporaryError:

@@ -17,6 +17,11 @@ class Patience:
         self.failures = 0
         self.until_us = 0
 
+    def left_us(self, now_us: int) -> int:
+        """Return how long to wait still; what is longer than any wait is due to a clock that was set back."""
+        left_us = max(self.until_us - now_us, 0)
+        return left_us if left_us <= 2 * TIDE_RETRY_US_MAX else 0
+
     def failed(self, now_us: int, asked_s: float = 0.0) -> None:
         """Take note of a failure, after which the cloud may have asked to wait for some seconds."""
         bound = min(TIDE_RETRY_US_MAX, TIDE_RETRY_US_MIN << min(self.failures, _DOUBLINGS_MAX))

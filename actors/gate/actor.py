@@ -288,13 +288,17 @@ class GateHost:
         self._ready_intake()
         return overlay_answer(self._service.gate)
 
-    async def take_deltas(self, since: int, until: int, wire: bytes) -> dict[str, Any]:
+    async def take_deltas(self, asked: int, since: int, until: int, wire: bytes) -> dict[str, Any]:
         """Count a batch of what other sites did, and return what the site knows of them; see `Intake.take`."""
-        return await self._ready_intake().take(since=since, until=until, wire=wire)
+        return await self._ready_intake().take(asked, since=since, until=until, wire=wire)
 
-    async def nothing_came(self, version: int) -> dict[str, Any]:
-        """Note that the cloud has nothing from `version` on; see `Intake.nothing_came`."""
-        return await self._ready_intake().nothing_came(version)
+    async def nothing_came(self, asked: int, as_of_us: int) -> dict[str, Any]:
+        """Note that the cloud had nothing from a version on; see `Intake.nothing_came`."""
+        return await self._ready_intake().nothing_came(asked, as_of_us)
+
+    async def began_again(self, asked: int) -> dict[str, Any]:
+        """Forget what other sites did; see `Intake.began_again`."""
+        return await self._ready_intake().began_again(asked)
 
     def _ready_intake(self) -> Intake:
         if self._intake is None or self._service.why_not_ready is not None:

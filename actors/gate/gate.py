@@ -328,10 +328,10 @@ class Gate:
         as_of_us = max(reached.as_of_us, min(int(batch.rows["time_us"].max()), now_us))
         return self._lay(Applied(since, until, batch.sha256, as_of_us, len(batch.rows)), batch)
 
-    def nothing_came(self) -> int:
-        """Note that the cloud has nothing newer than the overlay; return the position that must be durable for it."""
+    def nothing_came(self, as_of_us: int) -> int:
+        """Note that the cloud had nothing newer than the overlay; return the position that must be durable for it."""
         version = self.window.overlay.reached.version
-        return self._lay(Applied(version, version, "", self.now_us(), 0), None)
+        return self._lay(Applied(version, version, "", min(as_of_us, self.now_us()), 0), None)
 
     def _lay(self, applied: Applied, batch: Deltas | None) -> int:
         self._must_run()

@@ -12,6 +12,7 @@ from actors.gate.gate import Gate
 from actors.gate.packs import Packs
 from tidegate.clock import rfc3339
 from tidegate.deltas import Deltas
+from tidegate.errors import InvalidError
 from tidegate.limits import LABELS_AT_ONCE, OVERLAY_NOTED_US
 
 Answer = dict[str, Any]
@@ -26,17 +27,20 @@ class Intake:
         self._packs = packs
         self._turn = asyncio.Lock()
 
-    async def take(self, *, since: int, until: int, wire: bytes) -> Answer:
+    async def take(self, asked: int, *, since: int, until: int, wire: bytes) -> Answer:
         """Count a batch of the versions from `since` on and before `until`; one that is in already changes nothing.
+
+        `asked` is where the overlay was when it was asked for. It begins later where the cloud has let versions go.
 
         Raises:
             DeltaError: the bytes are no batch.
-            InvalidError: it doesn't begin where the overlay is, or later.
+            InvalidError: the overlay is elsewhere by now, such as at the beginning; ask for what comes there.
             NotReadyError, OverloadedError, DiskFullError, OSError: it isn't counted; give it again.
         """
         async with self._turn:
             batch = await asyncio.to_thread(Deltas.from_bytes, wire)
             if until > self._gate.window.overlay.reached.version:
+                self._need(asked)
                 for at, label in enumerate(batch.labels(), 1):
                     self._gate.take_posted(label)
                     if at % LABELS_AT_ONCE == 0:
@@ -45,13 +49,27 @@ class Intake:
                 await self._committer.durable(self._gate.take_deltas(batch, since=since, until=until))
             return overlay_answer(self._gate)
 
-    async def nothing_came(self, version: int) -> Answer:
-        """Note, once in a while, that the cloud has nothing from `version` on, which is where the overlay is."""
+    async def nothing_came(self, asked: int, as_of_us: int) -> Answer:
+        """Note, once in a while, that the cloud had nothing from where the overlay is on, up to `as_of_us`."""
         async with self._turn:
-            reached, now_us = self._gate.window.overlay.reached, self._gate.now_us()
-            if version == reached.version > 0 and now_us - reached.as_of_us >= OVERLAY_NOTED_US:
-                await self._committer.durable(self._gate.nothing_came())
+            reached = self._gate.window.overlay.reached
+            if asked == reached.version > 0 and as_of_us - reached.as_of_us >= OVERLAY_NOTED_US:
+                await self._committer.durable(self._gate.nothing_came(as_of_us))
             return overlay_answer(self._gate)
+
+    async def began_again(self, asked: int) -> Answer:
+        """Forget other sites where the overlay is at a version that the cloud's log has never had."""
+        async with self._turn:
+            if asked == self._gate.window.overlay.reached.version > 0:
+                self._gate.drop_overlay(f"the cloud's log of deltas has no version {asked}: it began again")
+            return overlay_answer(self._gate)
+
+    def _need(self, asked: int) -> None:
+        reached = self._gate.window.overlay.reached.version
+        if asked != reached:
+            raise InvalidError(
+                f"asked: the overlay is at {reached} by now, and not at {asked}: ask for what begins there"
+            )
 
 
 def overlay_answer(gate: Gate) -> Answer:

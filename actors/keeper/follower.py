@@ -1,11 +1,12 @@
 """Follows the log of deltas: asks for what comes next, has the gate count it, and waits longer after each failure.
 
-It remembers nothing that the gate doesn't know better: after any failure it asks the gate where it is.
+It remembers nothing that the gate doesn't know better: each answer of the gate says where it is, and after any failure
+it is asked. A gate that came back elsewhere in between takes nothing that was asked for before.
 """
 
 from dataclasses import dataclass
 
-from actors.keeper.ports import NoDeltasError, Orders, Source
+from actors.keeper.ports import BeganAgainError, NoDeltasError, Orders, Quiet, Source
 from tidegate.clock import Clock
 from tidegate.errors import TidegateError
 from tidegate.ids import Entropy
@@ -41,29 +42,35 @@ class Follower:
     def step(self) -> float:
         """Ask once, and return how many seconds to wait before the next step."""
         now_us = self._clock.now_us()
-        if now_us < self._patience.until_us:
-            return (self._patience.until_us - now_us) / SECOND_US
+        if left_us := self._patience.left_us(now_us):
+            return left_us / SECOND_US
         try:
             self._go_on()
         except TidegateError as error:
             self._failed(error)
         else:
-            self._patience.went_well(now_us)
             self.following.trouble = ""
-        return max(self._patience.until_us - self._clock.now_us(), 0) / SECOND_US
+        return self._patience.left_us(self._clock.now_us()) / SECOND_US
 
     def _go_on(self) -> None:
-        version = self._orders.version() if self._version is None else self._version
-        self._version, told = None, self.following
-        found = self._source.after(version)
-        told.heard_us = self._clock.now_us()
-        if found is None:
-            self._orders.nothing_came(version)
+        asked = self._orders.version() if self._version is None else self._version
+        self._version, began_us = None, self._clock.now_us()
+        try:
+            found = self._source.after(asked)
+        except BeganAgainError:
+            self._orders.began_again(asked)
+            raise
+        now_us = self.following.heard_us = self._clock.now_us()
+        self._patience.went_well(now_us)
+        if isinstance(found, Quiet):
+            version = self._orders.nothing_came(asked, found)
+            if now_us - began_us < SECOND_US:  # a cache's answer of before: whoever asks at once gets the same
+                self._patience.in_vain(now_us)
         else:
-            told.gaps += found.since > version
-            version = self._orders.take(found)
-            told.batches += 1
-        self._version = told.version = version
+            self.following.gaps += found.since > asked
+            version = self._orders.take(asked, found)
+            self.following.batches += 1
+        self._version = self.following.version = version
 
     def _failed(self, error: TidegateError) -> None:
         asked_s = error.asked_s if isinstance(error, NoDeltasError) else 0.0

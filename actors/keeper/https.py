@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from actors.keeper.ports import Found, NoDeltasError
+from actors.keeper.ports import BeganAgainError, Found, NoDeltasError, Quiet
 from tidegate.errors import TemporaryError
 from tidegate.limits import DELTAS_WAIT_S, TIDE_TIMEOUT_S
 
@@ -49,14 +49,16 @@ class HttpsSource:
         """Take the way, and what returns the API key: it is looked at each time, so that another one counts."""
         self._way, self._key = way, key
 
-    def after(self, version: int) -> Found | None:
-        """Return the first batch of a version or above, or of the first that is kept."""
+    def after(self, version: int) -> Found | Quiet:
+        """Return the first batch of a version or above, or of the first that is kept; see the port."""
         reply = self._ask(version)
         if reply.status == HTTPStatus.GONE:
             version = _number(reply, "tidegate-next")
             reply = self._ask(version)
         if reply.status == HTTPStatus.NO_CONTENT:
-            return None
+            return Quiet(_number(reply, "tidegate-as-of"))
+        if reply.status == HTTPStatus.CONFLICT:
+            raise BeganAgainError(f"the cloud's log of deltas began again: {_told(reply)}", reply.retry_after_s)
         if reply.status != HTTPStatus.OK:
             raise NoDeltasError(f"the cloud gives no deltas: {_told(reply)}", reply.retry_after_s)
         until = _number(reply, "tidegate-next")

@@ -2,27 +2,33 @@
 
 from collections.abc import Mapping
 
-from actors.keeper.ports import Found, NoCatalogueError, NoDeltasError
+from actors.keeper.ports import BeganAgainError, Found, NoCatalogueError, NoDeltasError, Quiet
 from tidegate.errors import TemporaryError
 
 
 class MemorySource:
-    """Batches by version; `begin` is the first version that was not let go, `away` how often nobody answers."""
+    """Batches by version; `begin` is the first version that was not let go, `away` how often nobody answers.
+
+    `end` is what the log has reached, None: more than anybody asks for; `as_of_us` goes with there being nothing.
+    """
 
     def __init__(self) -> None:
         self.batches: dict[int, bytes] = {}
-        self.begin, self.away, self.asked_s = 0, 0, 0.0
+        self.begin, self.away, self.asked_s, self.as_of_us = 0, 0, 0.0, 0
+        self.end: int | None = None
         self.asked: list[int] = []
 
-    def after(self, version: int) -> Found | None:
+    def after(self, version: int) -> Found | Quiet:
         """Return the first batch of a version or above."""
         self.asked.append(version)
         if self.away:
             self.away -= 1
             raise NoDeltasError("nobody answers", self.asked_s)
+        if self.end is not None and version > self.end:
+            raise BeganAgainError("the log began again", self.asked_s)
         since = max(version, self.begin)
         at = min((at for at in self.batches if at >= since), default=None)
-        return None if at is None else Found(since, at + 1, self.batches[at])
+        return Quiet(self.as_of_us) if at is None else Found(since, at + 1, self.batches[at])
 
 
 class MemoryOrders:
@@ -31,24 +37,35 @@ class MemoryOrders:
     def __init__(self) -> None:
         self.at, self.away = 0, 0
         self.taken: list[Found] = []
-        self.current: list[int] = []
+        self.current: list[Quiet] = []
 
     def version(self) -> int:
         """Return where its overlay is."""
         self._answer()
         return self.at
 
-    def take(self, found: Found) -> int:
+    def take(self, asked: int, found: Found) -> int:
         """Count a batch."""
         self._answer()
+        if asked != self.at:
+            raise TemporaryError(f"the overlay is at {self.at}")
         self.taken.append(found)
         self.at = found.until
         return self.at
 
-    def nothing_came(self, version: int) -> None:
-        """Remember that."""
+    def nothing_came(self, asked: int, quiet: Quiet) -> int:
+        """Remember that, where it is of where the overlay is."""
         self._answer()
-        self.current.append(version)
+        if asked == self.at:
+            self.current.append(quiet)
+        return self.at
+
+    def began_again(self, asked: int) -> int:
+        """Forget what was counted."""
+        self._answer()
+        if asked == self.at:
+            self.at = 0
+        return self.at
 
     def _answer(self) -> None:
         if self.away:

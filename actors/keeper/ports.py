@@ -15,6 +15,12 @@ class NoDeltasError(TemporaryError):
         self.asked_s = asked_s
 
 
+class BeganAgainError(NoDeltasError):
+    """The log of deltas has never had the version that was asked for: it was lost, or put back from a copy."""
+
+    code = "DELTAS_BEGAN_AGAIN"
+
+
 class Found(NamedTuple):
     """A batch as it came: it has the versions from `since` on and before `until`."""
 
@@ -23,15 +29,22 @@ class Found(NamedTuple):
     wire: bytes
 
 
+class Quiet(NamedTuple):
+    """There was no batch; up to `as_of_us` the cloud had all that sites sent in its deltas, 0: it doesn't say."""
+
+    as_of_us: int
+
+
 class Source(Protocol):
     """The log of deltas."""
 
-    def after(self, version: int) -> Found | None:
-        """Return the first batch of a version or above; None: there was none for as long as the cloud waits.
+    def after(self, version: int) -> Found | Quiet:
+        """Return the first batch of a version or above, or that there was none for as long as the cloud waits.
 
         Where the cloud has let that version go, the batch begins later. Blocks, for a bounded time.
 
         Raises:
+            BeganAgainError: the cloud never had that version.
             NoDeltasError: none could be had; ask again.
         """
 
@@ -46,15 +59,22 @@ class Orders(Protocol):
             TemporaryError: it doesn't answer now.
         """
 
-    def take(self, found: Found) -> int:
-        """Have it count a batch, durably; return where its overlay is then.
+    def take(self, asked: int, found: Found) -> int:
+        """Have it count a batch that was asked for by a version, durably; return where its overlay is then.
 
         Raises:
-            TemporaryError: it doesn't, for now or because the batch isn't one for it.
+            TemporaryError: it doesn't, for now, or because its overlay is elsewhere than was asked for.
         """
 
-    def nothing_came(self, version: int) -> None:
-        """Tell it that there is nothing of a version or above.
+    def nothing_came(self, asked: int, quiet: Quiet) -> int:
+        """Tell it that there is nothing of a version or above; return where its overlay is.
+
+        Raises:
+            TemporaryError: it doesn't answer now.
+        """
+
+    def began_again(self, asked: int) -> int:
+        """Have it forget other sites, whose log has never had a version; return where its overlay is then.
 
         Raises:
             TemporaryError: it doesn't answer now.

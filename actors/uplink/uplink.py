@@ -120,9 +120,9 @@ class Uplink:
     def step(self) -> float:
         """Send one request, where there is something to send and a way; return how many seconds to wait then."""
         now_us = self._clock.now_us()
-        if now_us < self._patience.until_us:
+        if self._patience.left_us(now_us):
             self._look(everything=False)
-            return (self._patience.until_us - now_us) / SECOND_US
+            return self._patience.left_us(now_us) / SECOND_US
         head_is_due = not self.standing.connected or now_us >= self._head_due_us
         self._look(everything=head_is_due)
         if not self._journal.epochs():

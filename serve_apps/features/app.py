@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serve_apps.features.exposition import exposition
-from serve_apps.features.ports import Store, TrimmedError
+from serve_apps.features.ports import BeganAgainError, Store, TrimmedError
 from serve_apps.features.service import Service, Standing
 from serve_apps.features.tail import Tail
 from serve_apps.features.views import card_of, snapshot_of
@@ -105,6 +105,10 @@ def build(room: Room, keyring: Keyring) -> FastAPI:
         answer.headers["tidegate-next"] = str(error.begin)
         return answer
 
+    @app.exception_handler(BeganAgainError)
+    async def _never(_request: Request, error: BeganAgainError) -> Response:
+        return answered(error, 409)
+
     _add_deltas(app, room, reading(keyring, Scope.FEATURES))
     _add_states(app, room.store, reading(keyring, Scope.FEATURES))
     _add_status(app, room, needing(keyring, Scope.READ))
@@ -120,7 +124,7 @@ def _bytes(media_type: str, description: str) -> dict[int | str, dict[str, Any]]
 def _add_deltas(app: FastAPI, room: Room, reading: Callable[[Request], str]) -> None:
     told = _bytes(DELTA_MEDIA_TYPE, "one batch; `tidegate-version` is its version, `tidegate-next` where to go on")
     told[204] = {"description": "none yet; ask the same again. `tidegate-as-of`: nothing had come by then"}
-    told |= problems(401, 403, 410, 422, 503)
+    told |= problems(401, 403, 409, 410, 422, 503)
 
     @app.get("/deltas", summary="The first batch of a version or above", responses=told, response_class=Response)
     async def deltas(whose: Annotated[str, Depends(reading)], asked: Annotated[DeltasQuery, Query()]) -> Response:

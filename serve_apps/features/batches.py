@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serve_apps.features.folder import PLACE
-from serve_apps.features.ports import TrimmedError
+from serve_apps.features.ports import BeganAgainError, TrimmedError
 from serve_apps.features.tail import Batch
 from serve_apps.plumbing.stream.ports import OutOfRangeError, Reader
 from tidegate.errors import TidegateError
@@ -29,6 +29,7 @@ class Batches:
 
         Raises:
             TrimmedError: batches of that version and above it were let go.
+            BeganAgainError: there has never been that version, or one below it.
             TidegateError: the log can't be asked.
         """
         try:
@@ -36,7 +37,10 @@ class Batches:
             found = self._opened.reader.read(*PLACE, version, messages_max=1, bytes_max=1)
         except OutOfRangeError as error:
             if version > error.end:
-                return None
+                raise BeganAgainError(
+                    f"from: the log of deltas ends at {error.end}, and never had a version {version}: it was lost,"
+                    " or put back from a copy; forget what came of it, and begin at 0"
+                ) from None
             raise TrimmedError(
                 f"from: versions below {error.begin} were let go; fetch a snapshot of your epoch, and go on behind it",
                 error.begin,

@@ -35,6 +35,12 @@ class TrimmedError(PermanentError):
         self.begin = begin
 
 
+class BeganAgainError(PermanentError):
+    """A version that this log has never had: who asks for it follows a log that is gone."""
+
+    code = "DELTAS_BEGAN_AGAIN"
+
+
 class Key(NamedTuple):
     """Names one state."""
 

@@ -148,7 +148,8 @@ class FolderKeys:
     def make(self, role: str) -> Signer:
         """Make a key; see the port."""
         made = CryptoSigner.generate_ed25519()
-        number = len(list(self._path.glob(f"{role}-*.pem"))) + 1
+        taken = [int(path.stem.rpartition("-")[2]) for path in self._path.glob(f"{role}-[0-9]*.pem")]
+        number = max(taken, default=0) + 1  # revoked ones may have been removed: none is ever written over
         with _replacing(self._path / f"{role}-{number:{_NUMBER}}.pem", _PRIVATE) as sink:
             sink.write(made.private_bytes)
         return made

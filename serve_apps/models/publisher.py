@@ -173,7 +173,8 @@ class Publisher:
         if role not in TOP:
             raise InvalidError(f"role: there is no {role!r}; there are {', '.join((*TOP, *DELEGATED))}")
         root = change.current("root")
-        _exchange(root.signed, role, *(self._keys.make(role).public_key for _ in range(self._count(role))))
+        count = root.signed.roles[role].threshold  # as published, whatever was configured since
+        _exchange(root.signed, role, *(self._keys.make(role).public_key for _ in range(count)))
         said = {"targets": change.current("targets")} if role == "targets" else {}
         return self._published_with(change, said, root=root)
 

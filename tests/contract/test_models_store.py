@@ -95,6 +95,16 @@ def test_a_catalogue_is_made_rotated_and_proven_in_each(published: Published, ke
     assert found.targets == {"models/x": TARGET}
 
 
+def test_no_key_is_written_over_where_a_revoked_one_was_removed(tmp_path: Path) -> None:
+    keys = FolderKeys(tmp_path)
+    old, new = keys.make("root"), keys.make("root")
+    (tmp_path / "root-00000001.pem").unlink()
+    made = keys.make("root")
+
+    assert [one.public_key for one in keys.signers("root")] == [new.public_key, made.public_key]
+    assert old.public_key != made.public_key
+
+
 def test_a_key_that_others_may_read_signs_nothing(tmp_path: Path) -> None:
     keys = FolderKeys(tmp_path)
     keys.make("models")

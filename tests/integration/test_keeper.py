@@ -20,7 +20,7 @@ from actors.keeper import https
 from actors.keeper.follower import Follower
 from actors.keeper.https import HttpsSource
 from actors.keeper.memory import MemoryOrders
-from actors.keeper.ports import Found, NoDeltasError
+from actors.keeper.ports import Found, NoDeltasError, Quiet
 from actors.scorer.model import Scorer
 from actors.uplink.https import HttpsCarrier
 from edge_nodes.node import free_port
@@ -87,12 +87,15 @@ class Behind:
     def version(self) -> int:
         return self.gate.window.overlay.reached.version
 
-    def take(self, found: Found) -> int:
-        told = asyncio.run(self._intake.take(since=found.since, until=found.until, wire=found.wire))
+    def take(self, asked: int, found: Found) -> int:
+        told = asyncio.run(self._intake.take(asked, since=found.since, until=found.until, wire=found.wire))
         return int(told["version"])
 
-    def nothing_came(self, version: int) -> None:
-        asyncio.run(self._intake.nothing_came(version))
+    def nothing_came(self, asked: int, quiet: Quiet) -> int:
+        return int(asyncio.run(self._intake.nothing_came(asked, quiet.as_of_us))["version"])
+
+    def began_again(self, asked: int) -> int:
+        return int(asyncio.run(self._intake.began_again(asked))["version"])
 
 
 def follower(door: Door, orders: Any) -> Follower:
@@ -116,6 +119,23 @@ def test_what_other_sites_did_reaches_a_gate_and_what_comes_later_is_waited_for(
     late.join()
     assert behind.version() > before
     assert (keeper.following.batches, keeper.following.trouble) == (2, "")
+
+
+def test_a_log_that_was_lost_is_told_and_the_gate_begins_again_with_what_there_is(
+    door: Door, bundle_files: dict[str, bytes], now_us: int
+) -> None:
+    behind = Behind(Rig(Scorer(decode(bundle_files)), now_us, ManualClock(now_us)))
+    door.used(1)
+    follower(door, behind).step()
+    wire = door.source().after(0)
+    assert isinstance(wire, Found)
+    behind.take(behind.version(), Found(behind.version(), 5_000, wire.wire))  # of the log that is gone
+    keeper = follower(door, behind)
+    assert keeper.step() > 0
+    assert "began again" in keeper.following.trouble
+    assert (behind.version(), len(behind.gate.window.overlay.cards)) == (0, 0)
+    assert follower(door, behind).step() == 0.0
+    assert 0 < behind.version() < 5_000
 
 
 def test_versions_that_were_let_go_are_told_and_it_goes_on_behind_them(door: Door) -> None:

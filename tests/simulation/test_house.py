@@ -80,7 +80,7 @@ def _hear(house: House, gate: Gate, told: Told, rng: random.Random) -> None:
     """Learn what other sites did, or that they did nothing; a crash may come before it is kept, counted or durable."""
     version = gate.window.overlay.reached.version
     if version and rng.random() < 0.1:
-        gate.nothing_came()
+        gate.nothing_came(gate.now_us())
         return
     own = Origin(SiteId(house.settings.site), GateId(house.settings.gate), gate.epoch)
     at_us = gate.now_us() - rng.choice((0, 1_000_000, 7_200_000_000, -60_000_000))

@@ -121,7 +121,7 @@ def test_one_answer_is_one_batch_and_says_where_to_go_on(house: House) -> None:
 
 
 def test_where_there_is_none_yet_it_says_so_and_that_for_a_second_alone(house: House) -> None:
-    answer = house.ask("/deltas", query={"from": 1_000_000})
+    answer = house.ask("/deltas", query={"from": end_of(house)})
     assert (answer.status_code, answer.content, answer.headers["cache-control"]) == (204, b"", "private, max-age=1")
 
 
@@ -153,7 +153,7 @@ def test_nothing_new_is_never_said_to_who_waits_where_nobody_knows(
 ) -> None:
     monkeypatch.setattr("serve_apps.features.app.DELTAS_WAIT_S", 0.0)
     house.live(1)
-    waiting = {"from": 1_000_000, "live": 1}
+    waiting = {"from": end_of(house), "live": 1}
     assert house.ask("/deltas", query=waiting).status_code == 204
     house.cloud.send(Lane.DECISIONS, b"nothing")
     house.live(1)
@@ -161,12 +161,26 @@ def test_nothing_new_is_never_said_to_who_waits_where_nobody_knows(
     house.live(1)
     answer = house.ask("/deltas", query=waiting)
     assert (answer.status_code, "malformed" in answer.json()["detail"]) == (503, True)
-    assert house.ask("/deltas", query={"from": 1_000_000}).status_code == 204
+    assert house.ask("/deltas", query={"from": end_of(house)}).status_code == 204
     assert house.ask("/deltas", query={"from": 0, "live": 1}).status_code == 200
 
 
 def as_of(house: House) -> int:
-    return int(house.ask("/deltas", query={"from": 1_000_000}).headers["tidegate-as-of"])
+    return int(house.ask("/deltas", query={"from": end_of(house)}).headers["tidegate-as-of"])
+
+
+def end_of(house: House) -> int:
+    """Return the version behind the newest batch."""
+    version = 0
+    while (answer := house.ask("/deltas", query={"from": version})).status_code == 200:
+        version = int(answer.headers["tidegate-next"])
+    return version
+
+
+def test_a_version_that_the_log_never_had_is_refused_for_the_log_began_again(house: House) -> None:
+    answer = house.ask("/deltas", query={"from": end_of(house) + 1_000})
+    assert (answer.status_code, answer.json()["code"]) == (409, "DELTAS_BEGAN_AGAIN")
+    assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(("key", "whose"), [(READER, "private"), (OPERATOR, "private"), (CACHE, "public")])
@@ -176,7 +190,7 @@ def test_only_a_cache_that_asks_its_own_readers_may_keep_deltas_for_everybody(
     assert (
         house.ask("/deltas", key, query={"from": 0}).headers["cache-control"] == f"{whose}, max-age=31536000, immutable"
     )
-    assert house.ask("/deltas", key, query={"from": 99}).headers["cache-control"] == f"{whose}, max-age=1"
+    assert house.ask("/deltas", key, query={"from": end_of(house)}).headers["cache-control"] == f"{whose}, max-age=1"
     assert house.ask(SNAPSHOT, key).headers["cache-control"] == "no-store"
 
 

@@ -101,7 +101,7 @@ def test_while_other_sites_have_not_been_heard_of_for_long_every_card_is_partial
     assert PARTIAL not in reasons(gate, rig.payment(2))
     rig.clock.advance(1)
     assert PARTIAL in reasons(gate, rig.payment(3))
-    gate.nothing_came()
+    gate.nothing_came(rig.clock.now_us())
     assert PARTIAL not in reasons(gate, rig.payment(4))
 
 
@@ -269,7 +269,7 @@ def test_the_intake_keeps_counts_and_makes_durable_and_a_batch_given_twice_count
     gate, wire = rig.open(), used("card-1", at_us=rig.now_us).to_bytes()
     door = intake(rig, gate)
     for _ in range(2):
-        told = asyncio.run(door.take(since=0, until=3, wire=wire))
+        told = asyncio.run(door.take(0, since=0, until=3, wire=wire))
         assert (told["version"], told["cards"]) == (3, 1)
         assert gate.journal.durable_pos == gate.journal.last_pos
     assert gate.tally.deltas == 1
@@ -281,14 +281,14 @@ def test_the_intake_applies_the_labels_of_a_batch_a_few_at_a_time(rig: Any) -> N
     for number in range(many):
         gate.decide(rig.payment(number))
     wire = posted(*range(many), at_us=rig.now_us).to_bytes()
-    asyncio.run(intake(rig, gate).take(since=0, until=1, wire=wire))
+    asyncio.run(intake(rig, gate).take(0, since=0, until=1, wire=wire))
     assert gate.tally.fraud_labels == many
 
 
 def test_the_intake_refuses_what_is_no_batch_and_keeps_nothing_of_it(rig: Any) -> None:
     gate = rig.open()
     with pytest.raises(DeltaError):
-        asyncio.run(intake(rig, gate).take(since=0, until=3, wire=b"TGD1 or not"))
+        asyncio.run(intake(rig, gate).take(0, since=0, until=3, wire=b"TGD1 or not"))
     assert rig.orders.sizes() == {}
     assert not gate.window.overlay.begun
 
@@ -298,9 +298,38 @@ def test_a_batch_that_the_disk_did_not_take_is_not_counted_and_may_be_given_agai
     door = intake(rig, gate)
     rig.orders.fail_next_sync()
     with pytest.raises(OSError, match="sync"):
-        asyncio.run(door.take(since=0, until=3, wire=wire))
+        asyncio.run(door.take(0, since=0, until=3, wire=wire))
     assert not gate.window.overlay.begun
-    assert asyncio.run(door.take(since=0, until=3, wire=wire))["version"] == 3
+    assert asyncio.run(door.take(0, since=0, until=3, wire=wire))["version"] == 3
+
+
+def test_a_gate_that_came_back_elsewhere_takes_nothing_that_was_asked_for_before(rig: Any) -> None:
+    gate, wire = rig.open(), used("card-1", at_us=rig.now_us).to_bytes()
+    with pytest.raises(InvalidError, match="the overlay is at 0 by now, and not at 5: ask for what begins there"):
+        asyncio.run(intake(rig, gate).take(5, since=5, until=6, wire=wire))
+    assert rig.orders.sizes() == {}
+    assert asyncio.run(intake(rig, gate).take(0, since=5, until=6, wire=wire))["whole"] is False
+
+
+def test_that_there_is_nothing_holds_no_longer_than_the_cloud_says(rig: Any) -> None:
+    gate = rig.open()
+    door = intake(rig, gate)
+    asyncio.run(door.take(0, since=0, until=3, wire=used("card-1", at_us=rig.now_us).to_bytes()))
+    heard_us, before = gate.window.overlay.reached.as_of_us, gate.journal.last_pos
+    rig.clock.advance(10 * MINUTE_US)
+    asyncio.run(door.nothing_came(3, heard_us))
+    assert gate.journal.last_pos == before
+    asyncio.run(door.nothing_came(3, heard_us + 2 * MINUTE_US))
+    assert gate.window.overlay.reached.as_of_us == heard_us + 2 * MINUTE_US
+
+
+def test_a_log_that_began_again_takes_along_what_came_of_it(rig: Any) -> None:
+    gate = rig.open()
+    door = intake(rig, gate)
+    asyncio.run(door.take(0, since=0, until=3, wire=used("card-1", at_us=rig.now_us).to_bytes()))
+    assert asyncio.run(door.began_again(7))["version"] == 3
+    assert asyncio.run(door.began_again(3)) == {"version": 0, "as_of": None, "cards": 0, "whole": True}
+    assert rig.reopen(gate).window.overlay.reached.version == 0
 
 
 def test_that_nothing_came_is_noted_once_a_minute_and_only_of_where_the_overlay_is(rig: Any) -> None:
@@ -309,11 +338,11 @@ def test_that_nothing_came_is_noted_once_a_minute_and_only_of_where_the_overlay_
 
     def told(version: int) -> int:
         before = gate.journal.last_pos
-        asyncio.run(door.nothing_came(version))
+        asyncio.run(door.nothing_came(version, rig.clock.now_us()))
         return int(gate.journal.last_pos - before)
 
     assert told(0) == 0
-    asyncio.run(door.take(since=0, until=3, wire=used("card-1", at_us=rig.now_us).to_bytes()))
+    asyncio.run(door.take(0, since=0, until=3, wire=used("card-1", at_us=rig.now_us).to_bytes()))
     rig.clock.advance(MINUTE_US)
     assert [told(2), told(3), told(3)] == [0, 1, 0]
     assert gate.decide(rig.payment(1)).decided.features_as_of_us == rig.clock.now_us()

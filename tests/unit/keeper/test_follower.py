@@ -4,9 +4,9 @@ from random import Random
 
 from actors.keeper.follower import Follower
 from actors.keeper.memory import MemoryOrders, MemorySource
-from actors.keeper.ports import Found
+from actors.keeper.ports import Found, Quiet
 from tidegate.clock import ManualClock
-from tidegate.limits import SECOND_US, TIDE_RETRY_US_MAX
+from tidegate.limits import SECOND_US, TIDE_RETRY_US_MAX, TIDE_RETRY_US_MIN
 
 
 class Life:
@@ -39,10 +39,43 @@ def test_batches_are_given_in_order_from_where_the_gate_is_and_numbers_may_be_le
     assert life.follower.following.version == 10
 
 
-def test_where_nothing_comes_the_gate_is_told_so_and_it_is_asked_for_again_at_once() -> None:
+def test_where_nothing_comes_the_gate_is_told_up_to_when_that_holds() -> None:
     life = Life()
-    assert life.steps(2) == [0.0, 0.0]
-    assert (life.orders.current, life.source.asked) == ([0, 0], [0, 0])
+    life.source.as_of_us = 77
+    life.steps(2)
+    assert (life.orders.current, life.source.asked) == ([Quiet(77), Quiet(77)], [0, 0])
+
+
+def test_who_is_told_at_once_that_nothing_came_asks_again_a_little_later() -> None:
+    assert all(pause >= TIDE_RETRY_US_MIN / 2 / SECOND_US for pause in Life().steps(5))
+
+
+def test_a_gate_that_came_back_at_the_beginning_is_given_all_from_there() -> None:
+    life = Life()
+    life.source.batches = {0: b"a", 1: b"b", 2: b"c"}
+    life.steps(2)
+    life.orders.at = 0  # a new epoch, while the keeper waited
+    life.steps(4)
+    assert [found.wire for found in life.orders.taken] == [b"a", b"b", b"a", b"b", b"c"]
+    assert life.follower.following.gaps == 0
+
+
+def test_where_the_log_began_again_the_gate_forgets_and_begins_with_it() -> None:
+    life = Life()
+    life.orders.at, life.source.end, life.source.batches = 50, 2, {0: b"a", 1: b"b"}
+    life.steps(1)
+    assert (life.orders.at, life.follower.following.trouble) == (0, "the log began again")
+    life.steps(2)
+    assert [found.wire for found in life.orders.taken] == [b"a", b"b"]
+
+
+def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
+    life = Life()
+    life.source.batches = {0: b"a", 1: b"b"}
+    life.steps(1)
+    life.clock.advance(-30 * 86_400 * SECOND_US)
+    assert life.follower.step() == 0.0
+    assert life.orders.at == 2
 
 
 def test_each_failure_is_waited_out_longer_up_to_a_bound_and_told() -> None:

@@ -47,6 +47,16 @@ def test_every_role_is_rotated_in_turn_and_a_site_with_the_first_root_follows() 
     assert len(before.roles["root"].keys) == 2
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_root_is_rotated_by_as_many_keys_as_it_was_published_with(before: int, after: int) -> None:
+    published, keys = MemoryPublished(), MemoryKeys()
+    Publisher(published, keys, root_threshold=before).establish(NOW_US)
+
+    rotated = Publisher(published, keys, root_threshold=after).rotate("root", NOW_US)
+
+    assert len(rotated.roles["root"].keys) == before
+
+
 def test_nothing_is_renewed_before_half_of_its_time_and_all_of_it_in_time() -> None:
     publisher = Publisher(MemoryPublished(), MemoryKeys())
     first = publisher.establish(NOW_US)
