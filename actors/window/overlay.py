@@ -5,15 +5,17 @@ deterministic, as the window is: the same deltas and uses in the same order give
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from actors.window.table import MISSING, Table, TableCopy
-from tidegate.deltas import Rows
 from tidegate.features import kernel
 from tidegate.features.state import CARD, Cards
 from tidegate.limits import KIB
+
+if TYPE_CHECKING:  # a window alone needs nothing of how deltas come
+    from tidegate.deltas import Rows
 
 ROW: Final = np.dtype([("card", CARD), ("since", "<u4")])
 """A card's state at other sites, and `Reached.gaps` + 1 as of its first delta; 0: what came before isn't known."""
@@ -75,13 +77,13 @@ class Overlay:
             return held and self.reached.whole
         return bool(self._since[slot] == self.reached.gaps + 1)
 
-    def apply(self, rows: Rows, reached: Reached) -> None:
+    def apply(self, rows: "Rows", reached: Reached) -> None:
         """Count rows of cards, in their order, and be at another version."""
         self.go_on(reached)
         for begin in range(0, len(rows), self.cards.bound):
             self._count(rows[begin : begin + self.cards.bound])
 
-    def _count(self, rows: Rows) -> None:
+    def _count(self, rows: "Rows") -> None:
         """Count no more rows than there is room for cards."""
         tokens = [token.decode("ascii") for token in rows["card"].tolist()]
         before = len(self.cards)
