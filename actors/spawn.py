@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
+from ray.actor import ActorHandle, ActorMethod
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
 from actors.client import CALL_S, RESTARTS, STATUS_S, GateClient, GateOrders, untaken
@@ -106,23 +106,31 @@ def found_gate(settings: SiteSettings) -> GateClient:
         raise TemporaryError("the gate doesn't run") from error
 
 
-class UplinkClient:
-    """Talks to a site's uplink, also through its restarts."""
+class _Beside:
+    """Talks to an actor beside a site's gate, also through its restarts."""
 
     def __init__(self, handle: "ActorHandle[Any]") -> None:
         self._handle = handle
 
-    def standing(self) -> dict[str, Any] | None:
-        """Return how it does; None: it doesn't answer now."""
+    def pid(self) -> int:
+        """Return its process."""
+        return int(ray.get(self._handle.pid.remote(), timeout=CALL_S))
+
+    def _told(self, method: "ActorMethod[Any]") -> dict[str, Any] | None:
+        """Return what it says of itself; None: it doesn't answer now."""
         try:
-            told: dict[str, Any] = ray.get(self._handle.standing.remote(), timeout=STATUS_S)
+            told: dict[str, Any] = ray.get(method.remote(), timeout=STATUS_S)
         except RayError:
             return None
         return told
 
-    def pid(self) -> int:
-        """Return its process."""
-        return int(ray.get(self._handle.pid.remote(), timeout=CALL_S))
+
+class UplinkClient(_Beside):
+    """Talks to a site's uplink, also through its restarts."""
+
+    def standing(self) -> dict[str, Any] | None:
+        """Return how it does; None: it doesn't answer now."""
+        return self._told(self._handle.standing)
 
     def stop(self) -> None:
         """Stop it; what it didn't send is sent by the next one."""
@@ -137,23 +145,12 @@ def spawn_uplink(settings: SiteSettings) -> UplinkClient:
     return UplinkClient(ray.remote(UplinkActor).options(**options).remote(settings.model_dump_json(), _tail))
 
 
-class KeeperClient:
+class KeeperClient(_Beside):
     """Talks to a site's keeper, also through its restarts."""
-
-    def __init__(self, handle: "ActorHandle[Any]") -> None:
-        self._handle = handle
 
     def following(self) -> dict[str, Any] | None:
         """Return how it does; None: it doesn't answer now."""
-        try:
-            told: dict[str, Any] = ray.get(self._handle.following.remote(), timeout=STATUS_S)
-        except RayError:
-            return None
-        return told
-
-    def pid(self) -> int:
-        """Return its process."""
-        return int(ray.get(self._handle.pid.remote(), timeout=CALL_S))
+        return self._told(self._handle.following)
 
     def stop(self) -> None:
         """Stop it; it has nothing that isn't asked for again."""
@@ -168,9 +165,7 @@ def spawn_keeper(settings: SiteSettings) -> KeeperClient:
 
 
 def _way(settings: SiteSettings) -> HttpsCarrier:
-    uplink = settings.uplink
-    client = (uplink.client_certificate, uplink.client_key) if uplink.client_certificate else None
-    return HttpsCarrier(uplink.url, authority=uplink.authority or None, client=client)
+    return HttpsCarrier.of(settings.uplink)
 
 
 def _orders(settings: SiteSettings) -> GateOrders:

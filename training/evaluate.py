@@ -18,7 +18,7 @@ from tidegate.policy.terms import BearerCosts, Policy
 from tidegate.trees import Floats
 from training.calibrate import probabilities
 from training.dataset import Events, Flags, Ints, Words
-from training.fit import Fitted, refit
+from training.fit import refit
 from training.metrics import (
     FALSE_POSITIVE_RATE,
     Doubles,
@@ -66,10 +66,9 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Test weeks, the model of each, and how they scored, oldest first."""
+    """Test weeks, and how the model of each scored, oldest first."""
 
     weeks: tuple[Week, ...]
-    fitted: tuple[Fitted, ...]
     scored: tuple[Scored, ...]
 
 
@@ -87,13 +86,12 @@ def walk(
     Raises:
         DatasetError: a model ranks no fraud above a good payment.
     """
-    fitted, made = [], []
+    made = []
     for done, week in enumerate(weeks, start=1):
         one = refit(features, week, settings)
-        fitted.append(one)
         made.append(scored(events, features, week, one.margins, one.calibration, policy or Policy()))
         heard(done)
-    return Walk(tuple(weeks), tuple(fitted), tuple(made))
+    return Walk(tuple(weeks), tuple(made))
 
 
 def scored(

@@ -91,11 +91,10 @@ class UplinkActor:
 def _made(settings: SiteSettings, open_journal: Open) -> Uplink:
     folder, uplink = Path(settings.data_dir), settings.uplink
     file = Path(uplink.key)
-    client = (uplink.client_certificate, uplink.client_key) if uplink.client_certificate else None
     made = Uplink(
         whose=Whose(SiteId(settings.site), GateId(settings.gate)),
         journal=open_journal(folder / "journal"),
-        carrier=HttpsCarrier(uplink.url, authority=uplink.authority or None, client=client),
+        carrier=HttpsCarrier.of(uplink),
         memory=PosixFile(folder / "uplink" / COMMITTED),
         witness=PosixFile(folder / "uplink" / WITNESS),
         signer=signer_of(read_key(file), str(file)),

@@ -10,12 +10,13 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from actors.uplink.ports import NoWayError, Reply
 from tidegate.errors import SettingsError
 from tidegate.limits import TIDE_ANSWER_BYTES_MAX, TIDE_TIMEOUT_S
+from tidegate.settings import Uplink
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -70,6 +71,16 @@ class HttpsCarrier:
         scheme, self._host, self._port, self._prefix = _address(url)
         self._context = _context(authority, client) if scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
+
+    @classmethod
+    def of(cls, way: Uplink) -> Self:
+        """Return the way that a site's settings tell.
+
+        Raises:
+            SettingsError: its address is none, or a file can't be read.
+        """
+        client = (way.client_certificate, way.client_key) if way.client_certificate else None
+        return cls(way.url, authority=way.authority or None, client=client)
 
     def post(self, path: str, body: bytes, media_type: str) -> Reply:
         """Send a body and wait for the answer."""

@@ -17,12 +17,11 @@ from serve_apps.archive.checked import kept_result
 from serve_apps.archive.consumer import Consumer
 from serve_apps.archive.delta import Upkeep, open_store
 from serve_apps.archive.service import Service
+from serve_apps.plumbing.replica import alone, keyring_of, need_working
 from serve_apps.plumbing.stream.configured import open_stream
 from tidegate.clock import Clock, SystemClock
-from tidegate.cloudsettings import ArchiveSettings, checked
-from tidegate.errors import TemporaryError
-from tidegate.keys import Keyring, parse_keys
-from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
+from tidegate.cloudsettings import ArchiveSettings
+from tidegate.limits import SERVED_STOP_S_MAX
 
 FOLDER: Final = "archive"
 
@@ -52,8 +51,7 @@ class Archive:
         self._clock, self._over = SystemClock(), threading.Event()
         opening = partial(Opened, settings, self._clock)
         self._service = Service(opening=opening, clock=self._clock, pause=self._over.wait)
-        keys = Path(settings.keys)
-        keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
+        keyring = keyring_of(settings.keys)
         self._application = build(
             self._service, keyring, self._clock, partial(kept_result, Path(settings.data_dir) / FOLDER)
         )
@@ -70,10 +68,7 @@ class Archive:
         Raises:
             TemporaryError: it is, or does.
         """
-        why = "the archive's thread has ended" if not self._thread.is_alive() else ""
-        why = why or self._service.stalled(self._clock.now_us())
-        if why:
-            raise TemporaryError(f"{why}: see the log of this replica")
+        need_working("the archive's thread", self._thread, self._service.stalled(self._clock.now_us()))
 
     def __del__(self) -> None:
         """Write what was read, and let go of the log; Serve calls it before the replica goes."""
@@ -88,13 +83,4 @@ def app(arguments: dict[str, Any]) -> Application:
     Raises:
         SettingsError: an argument is unknown, missing or out of bounds; each is named.
     """
-    deployment = serve.deployment(
-        name="archive",
-        num_replicas=1,
-        max_surge_percent=0,
-        max_ongoing_requests=INFLIGHT_REQUESTS_MAX,
-        health_check_period_s=SERVED_HEALTH_S,
-        graceful_shutdown_timeout_s=SERVED_STOP_S_MAX,
-        ray_actor_options={"num_cpus": 0},
-    )(Archive)
-    return deployment.bind(checked(ArchiveSettings, arguments, name="archive"))
+    return alone(Archive, ArchiveSettings, arguments, name="archive")

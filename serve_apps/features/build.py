@@ -23,12 +23,12 @@ from serve_apps.features.memory import MemoryStore
 from serve_apps.features.ports import Store
 from serve_apps.features.service import Service
 from serve_apps.features.tail import Batch, Tail
+from serve_apps.plumbing.replica import alone, keyring_of, need_working
 from serve_apps.plumbing.stream.configured import open_stream
 from tidegate.clock import Clock, SystemClock
-from tidegate.cloudsettings import FeaturesSettings, checked
-from tidegate.errors import SettingsError, TemporaryError
-from tidegate.keys import Keyring, parse_keys
-from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
+from tidegate.cloudsettings import FeaturesSettings
+from tidegate.errors import SettingsError
+from tidegate.limits import SERVED_STOP_S_MAX
 
 
 class Opened:
@@ -91,8 +91,7 @@ class Features:
         tail = Tail(self._read)
         opening = partial(Opened, settings, self._store, clock)
         self._service = Service(opening=opening, clock=clock, pause=self._over.wait, ring=tail.ring)
-        keys = Path(settings.keys)
-        keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
+        keyring = keyring_of(settings.keys)
         self._application = build(Room(self._service, tail, self._store, clock), keyring)
         self._thread = threading.Thread(target=self._service.run, name="features")
         self._thread.start()
@@ -107,10 +106,7 @@ class Features:
         Raises:
             TemporaryError: it is, or does.
         """
-        why = "the features' thread has ended" if not self._thread.is_alive() else ""
-        why = why or self._service.stalled(self._clock.now_us())
-        if why:
-            raise TemporaryError(f"{why}: see the log of this replica")
+        need_working("the features' thread", self._thread, self._service.stalled(self._clock.now_us()))
 
     def __del__(self) -> None:
         """Let go of log and store; Serve calls it before the replica goes."""
@@ -131,13 +127,4 @@ def app(arguments: dict[str, Any]) -> Application:
     Raises:
         SettingsError: an argument is unknown, missing or out of bounds; each is named.
     """
-    deployment = serve.deployment(
-        name="features",
-        num_replicas=1,
-        max_surge_percent=0,
-        max_ongoing_requests=INFLIGHT_REQUESTS_MAX,
-        health_check_period_s=SERVED_HEALTH_S,
-        graceful_shutdown_timeout_s=SERVED_STOP_S_MAX,
-        ray_actor_options={"num_cpus": 0},
-    )(Features)
-    return deployment.bind(checked(FeaturesSettings, arguments, name="features"))
+    return alone(Features, FeaturesSettings, arguments, name="features")

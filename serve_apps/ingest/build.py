@@ -20,11 +20,10 @@ from serve_apps.ingest.labels import Labels
 from serve_apps.ingest.registry import Registry
 from serve_apps.ingest.shards import names_of
 from serve_apps.ingest.sqlite import SqliteBook, SqliteQuarantine, SqliteRegister
+from serve_apps.plumbing.replica import alone, keyring_of
 from serve_apps.plumbing.stream.configured import open_stream
 from tidegate.clock import SystemClock
-from tidegate.cloudsettings import IngestSettings, checked
-from tidegate.keys import Keyring, parse_keys
-from tidegate.limits import INFLIGHT_REQUESTS_MAX, SERVED_HEALTH_S, SERVED_STOP_S_MAX
+from tidegate.cloudsettings import IngestSettings
 
 
 @serve.ingress()
@@ -42,8 +41,7 @@ class Ingest:
         registry = Registry(self._register, clock, os.urandom)
         committers = [Committer(self._stream, name, clock) for name in names_of(self._stream, settings.committers)]
         self._backend = Backend(keys=registry, quarantine=self._quarantine, committers=committers, clock=clock)
-        keys = Path(settings.keys)
-        keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
+        keyring = keyring_of(settings.keys)
         beside = identity_router(registry, keyring, self._backend.meter), labels_router(self._desk, keyring)
         self._application = build(self._backend, keyring, *beside)
 
@@ -75,13 +73,4 @@ def app(arguments: dict[str, Any]) -> Application:
     Raises:
         SettingsError: an argument is unknown, missing or out of bounds; each is named.
     """
-    deployment = serve.deployment(
-        name="ingest",
-        num_replicas=1,
-        max_surge_percent=0,
-        max_ongoing_requests=INFLIGHT_REQUESTS_MAX,
-        health_check_period_s=SERVED_HEALTH_S,
-        graceful_shutdown_timeout_s=SERVED_STOP_S_MAX,
-        ray_actor_options={"num_cpus": 0},
-    )(Ingest)
-    return deployment.bind(checked(IngestSettings, arguments, name="ingest"))
+    return alone(Ingest, IngestSettings, arguments, name="ingest")

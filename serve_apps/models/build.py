@@ -17,11 +17,11 @@ from serve_apps.models.folder import FolderArtifacts, FolderKeys, FolderPublishe
 from serve_apps.models.publisher import Publisher
 from serve_apps.models.service import Service
 from serve_apps.models.sqlite import SqliteBook
+from serve_apps.plumbing.replica import alone, keyring_of, need_working
 from tidegate.clock import SystemClock
-from tidegate.cloudsettings import ModelsSettings, checked
-from tidegate.errors import TemporaryError, TidegateError
-from tidegate.keys import Keyring, parse_keys
-from tidegate.limits import INFLIGHT_REQUESTS_MAX, MODELS_TICK_S, SERVED_HEALTH_S, SERVED_STOP_S_MAX
+from tidegate.cloudsettings import ModelsSettings
+from tidegate.errors import TidegateError
+from tidegate.limits import MODELS_TICK_S, SERVED_STOP_S_MAX
 
 FOLDER: Final = "models"
 _LOG: Final = logging.getLogger(__name__)
@@ -40,8 +40,7 @@ class Models:
         self._book = SqliteBook(folder / "registry.sqlite")
         self._service = Service(book=self._book, artifacts=artifacts, publisher=publisher, clock=SystemClock())
         self._service.start()
-        keys = Path(settings.keys)
-        keyring = Keyring(parse_keys(str(keys), keys.read_bytes()))
+        keyring = keyring_of(settings.keys)
         self._application = build(Room(self._service, artifacts, published, lambda: self._trouble), keyring)
         self._thread = threading.Thread(target=self._run, name="models")
         self._thread.start()
@@ -56,8 +55,7 @@ class Models:
         Raises:
             TemporaryError: it is.
         """
-        if not self._thread.is_alive():
-            raise TemporaryError("the thread that keeps the catalogue up has ended: see the log of this replica")
+        need_working("the thread that keeps the catalogue up", self._thread)
 
     def __del__(self) -> None:
         """Let go of the registry; Serve calls it before the replica goes."""
@@ -82,13 +80,4 @@ def app(arguments: dict[str, Any]) -> Application:
     Raises:
         SettingsError: an argument is unknown, missing or out of bounds; each is named.
     """
-    deployment = serve.deployment(
-        name="models",
-        num_replicas=1,
-        max_surge_percent=0,
-        max_ongoing_requests=INFLIGHT_REQUESTS_MAX,
-        health_check_period_s=SERVED_HEALTH_S,
-        graceful_shutdown_timeout_s=SERVED_STOP_S_MAX,
-        ray_actor_options={"num_cpus": 0},
-    )(Models)
-    return deployment.bind(checked(ModelsSettings, arguments, name="models"))
+    return alone(Models, ModelsSettings, arguments, name="models")

@@ -15,6 +15,7 @@ from training.card import Facts, named_gains, render
 from training.dataset import Events, Words
 from training.drift import profile, stability
 from training.evaluate import by_segment, measured, walk
+from training.fit import refit
 from training.options import FitSettings
 from training.walk import weeks
 
@@ -28,8 +29,10 @@ def facts(
     words = ("<script>alert(1)</script>", "b|c")
     plain = events_of(45)
     events = replace(plain, texts={"site": Words(np.arange(len(plain), dtype=np.int32) % 2, words)})
-    made = walk(events, vectors_of(events), weeks(events, 1), FitSettings(trees=8, depth=3, bins=32))
-    gains = {str(name): float(gain) for name, gain in made.fitted[0].booster.get_score(importance_type="gain").items()}
+    vectors, settings = vectors_of(events), FitSettings(trees=8, depth=3, bins=32)
+    made = walk(events, vectors, weeks(events, 1), settings)
+    booster = refit(vectors, made.weeks[0], settings).booster
+    gains = {str(name): float(gain) for name, gain in booster.get_score(importance_type="gain").items()}
     bundle = decode(bundle_files)
     return Facts(
         bundle=bundle.id,

@@ -10,6 +10,7 @@ from tidegate.policy.costs import Liability, cheapest, expected_costs
 from tidegate.policy.terms import BearerCosts, Bearing, Policy
 from training.dataset import Events, Words
 from training.evaluate import Walk, bearers_of, by_segment, chosen, measured, priced, walk
+from training.fit import refit
 from training.metrics import NAMES
 from training.options import FitSettings
 from training.walk import weeks
@@ -27,10 +28,14 @@ def made(events: Events, vectors_of: Callable[..., np.ndarray]) -> Walk:
     return walk(events, vectors_of(events), weeks(events, 2), FAST)
 
 
-def test_each_week_is_scored_by_the_model_that_was_made_before_it(events: Events, made: Walk) -> None:
+def test_each_week_is_scored_by_the_model_that_was_made_before_it(
+    events: Events, made: Walk, vectors_of: Callable[..., np.ndarray]
+) -> None:
     assert [len(one.target) for one in made.scored] == [len(one.test.index) for one in made.weeks]
     assert all((one.day >= 0).all() and (one.day < 7).all() for one in made.scored)
-    assert made.fitted[0].booster.save_raw() != made.fitted[1].booster.save_raw()
+    vectors = vectors_of(events)
+    for week, scored in zip(made.weeks, made.scored, strict=True):
+        assert (refit(vectors, week, FAST).margins(vectors[week.test.index]) == scored.margin).all()
     index = made.scored[1].index
     assert (made.scored[1].target == events.fraud[index]).all()
 
